@@ -1,0 +1,68 @@
+"""How a global batch is cut into micro-batches and ranks: solved once, here, for every engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from framework.errors import ConfigError, Problem
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """size = micro x accumulation x world_size.
+
+    Attributes:
+        size: samples in a global batch.
+        micro: samples in one micro-batch of one rank.
+        accumulation: micro-batches per rank and optimizer step.
+        world_size: number of ranks.
+    """
+
+    size: int
+    micro: int
+    accumulation: int
+    world_size: int
+
+    @staticmethod
+    def solve(size: int, micro: int | None, world_size: int) -> BatchPlan:
+        """The plan for a global batch; without `micro`, each rank takes its share at once.
+
+        Raises:
+            ConfigError: the sizes do not divide; the message shows the arithmetic and valid neighbours.
+        """
+        if micro is None:
+            if size % world_size:
+                below, above = size // world_size * world_size, -(-size // world_size) * world_size
+                offer = " or ".join(str(s) for s in (below, above) if s)
+                raise ConfigError(
+                    [Problem("batch.size", f"{size} samples do not divide over {world_size} ranks; try {offer}")]
+                )
+            return BatchPlan(size, size // world_size, 1, world_size)
+        row = micro * world_size
+        if size % row:
+            divisors = [m for m in range(1, size // world_size + 1) if size % (m * world_size) == 0]
+            fits = min(divisors, key=lambda m: abs(m - micro), default=None)
+            below, above = size // row * row, -(-size // row) * row
+            offer = f"batch.size={' or '.join(str(s) for s in (below, above) if s)}"
+            if fits is not None:
+                offer = f"batch.micro={fits} or {offer}"
+            raise ConfigError(
+                [
+                    Problem(
+                        "batch",
+                        f"size {size} is not micro {micro} x {world_size} rank(s) x a whole number; try {offer}",
+                    )
+                ]
+            )
+        return BatchPlan(size, micro, size // row, world_size)
+
+    def num_micros(self, num_samples: int) -> int:
+        """Micro-batches that every rank runs for a global batch of `num_samples` (the last may be short)."""
+        return -(-num_samples // (self.micro * self.world_size))
+
+    def positions(self, micro: int, rank: int, num_samples: int) -> np.ndarray:
+        """Positions in the global batch that `rank` takes in its micro-batch number `micro`."""
+        start = (micro * self.world_size + rank) * self.micro
+        return np.arange(start, max(start, min(start + self.micro, num_samples)))

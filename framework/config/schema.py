@@ -1,0 +1,178 @@
+"""The sections of a run file. Options of components live in the components' own signatures."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from framework.options import Count, Fraction, Natural, OpenFraction, Positive
+from framework.registry import ComponentConfig, Of
+
+
+class Section(BaseModel):
+    """A fixed section: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, use_attribute_docstrings=True)
+
+
+class SplitConfig(Section):
+    """Shares of the source's training samples that are set aside, for splits the source does not bring."""
+
+    validation: Fraction = 0.15
+    """Share set aside for validation; 0 when the source brings its own."""
+    test: Fraction = 0.15
+    """Share set aside for the test; 0 when the source brings its own."""
+    stratify: str | None = "label"
+    """Column whose proportions every split keeps; null for a plain random split."""
+    seed: Natural | None = None
+    """Seed of the split; null takes the run's seed. Fix it to compare seeds on one split."""
+
+
+class SamplingConfig(Section):
+    """How training samples are drawn; available to every policy."""
+
+    name: Literal["uniform", "group_balanced"] = "uniform"
+    """`uniform`: each sample once per epoch; `group_balanced`: every group equally likely."""
+    replacement: bool = True
+    """For `group_balanced`: draw with replacement (n draws), or each group cut to the smallest."""
+
+
+class DataConfig(Section):
+    """Where samples come from, what is done to them, and which groups they form."""
+
+    source: Annotated[ComponentConfig, Of("dataset")]
+    """The dataset and its options."""
+    transforms: list[Annotated[ComponentConfig, Of("transform")]] = []
+    """Applied in this order: to the splits once, or to each sample as it is read."""
+    splits: SplitConfig = SplitConfig()
+    groups: list[str] = ["label"]
+    """Metadata columns whose combinations are the groups of policy and evaluation."""
+    policy_groups: list[str] | Literal["sample"] | None = None
+    """Other groups for the policy alone: columns, or `sample` for one group per sample."""
+    unknown_group: Literal["error", "other"] = "error"
+    """What an evaluation sample of a group that training does not know is: an error, or group `other`."""
+    sampling: SamplingConfig = SamplingConfig()
+    workers: Natural = 0
+    """Background processes that load samples; 0 loads in the main process."""
+
+
+class BatchConfig(Section):
+    """The global batch and how it is cut."""
+
+    size: Count = 64
+    """Samples per optimizer step, over all processes."""
+    micro: Count | None = None
+    """Samples per process and forward pass; null takes the process's whole share at once."""
+    accumulation: Literal["exact", "per_micro"] = "exact"
+    """`exact`: the policy sees the global batch; `per_micro`: each micro-batch is a batch of its own."""
+
+
+class EmaConfig(Section):
+    """An exponential moving average of the weights, used for evaluation and export."""
+
+    decay: OpenFraction = 0.999
+    """Share of the old average kept at each step."""
+
+
+class TrainConfig(Section):
+    """How long and how to step."""
+
+    epochs: Count | None = None
+    """Passes over the training data; give this or `steps`."""
+    steps: Count | None = None
+    """Optimizer steps; give this or `epochs`."""
+    clip_norm: Positive | None = None
+    """Largest global gradient norm; null does not clip."""
+    ema: EmaConfig | None = None
+    """Average the weights; null does not."""
+    weight_decay_on: Literal["all", "matrices"] = "all"
+    """Which parameters decay: all, or only those with two or more dimensions (no biases, no norms)."""
+    max_skipped: Natural = 5
+    """Steps in a row with non-finite numbers that are skipped before the run stops."""
+
+
+class EvaluateConfig(Section):
+    """When and on what the model is measured."""
+
+    every_epochs: Count | None = 1
+    """Evaluate `splits` after every so many epochs; null does not."""
+    every_steps: Count | None = None
+    """Evaluate `splits` after every so many steps; null does not."""
+    splits: list[str] = ["validation"]
+    """Splits measured during training."""
+    final: list[str] = ["validation", "test"]
+    """Splits measured once at the end, at the selected checkpoint."""
+    batch_size: Count = 256
+    """Samples per process and forward pass in evaluation."""
+
+
+class SelectConfig(Section):
+    """The one rule by which the reported checkpoint is chosen and training stops early."""
+
+    metric: str = "worst_group_accuracy"
+    """Name of the evaluation metric."""
+    split: str = "validation"
+    """Split it is read from; never the test split."""
+    mode: Literal["auto", "max", "min"] = "auto"
+    """Whether more or less is better; `auto` asks the task."""
+    patience: Count | None = None
+    """Stop after so many evaluations without improvement; null trains to the end."""
+
+
+class CheckpointConfig(Section):
+    """When state is written and how much is kept."""
+
+    every_epochs: Count | None = 1
+    """Write after every so many epochs; null does not."""
+    every_steps: Count | None = None
+    """Write after every so many steps; null does not."""
+    keep_last: Count = 2
+    """Newest checkpoints kept, beside the best."""
+
+
+class LogConfig(Section):
+    """How often numbers are written."""
+
+    every_steps: Count = 10
+    """Steps summed into one `train` record."""
+
+
+class DirConfig(Section):
+    """The run folder."""
+
+    dir: str | None = None
+    """Where everything of the run goes; null takes runs/NAME/TIME-ID."""
+    overwrite: bool = False
+    """Delete what `dir` holds and start anew."""
+
+
+class RunConfig(Section):
+    """One run, whole: what the YAML file says after composition and validation."""
+
+    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run's folder under `runs/`."""
+    seed: Natural = 0
+    """Seed of everything: weights, splits, order, augmentation, dropout."""
+    plugins: list[str] = []
+    """Plugins to load: names under plugins/, importable modules, installed entry points."""
+    data: DataConfig
+    model: Annotated[ComponentConfig, Of("model")]
+    task: Annotated[ComponentConfig, Of("task")]
+    policy: Annotated[ComponentConfig, Of("policy")]
+    optimizer: Annotated[ComponentConfig, Of("optimizer")]
+    schedule: Annotated[ComponentConfig, Of("schedule")]
+    engine: Annotated[ComponentConfig, Of("engine")]
+    batch: BatchConfig = BatchConfig()
+    train: TrainConfig
+    evaluate: EvaluateConfig = EvaluateConfig()
+    select: SelectConfig = SelectConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    log: LogConfig = LogConfig()
+    callbacks: list[Annotated[ComponentConfig, Of("callback")]] = []
+    """Observers, called in this order."""
+    reporters: list[Annotated[ComponentConfig, Of("reporter")]] = []
+    """Where numbers go beside metrics.jsonl and log.txt."""
+    run: DirConfig = DirConfig()
+    resume: str = "auto"
+    """`auto` continues what `run.dir` holds, `never` refuses to, else a run or checkpoint folder to start from."""

@@ -1,0 +1,98 @@
+"""What travels from the loader to the model, the task and the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+Inputs = Tensor | dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a model and a task must know of the data.
+
+    Attributes:
+        input_shape: of one sample: (features,) or (channels, height, width).
+        num_classes: number of classes, or None when targets are real numbers.
+        class_names: one per class, empty for regression.
+        num_targets: width of a real-valued target, 1 for a scalar.
+    """
+
+    input_shape: tuple[int, ...]
+    num_classes: int | None
+    class_names: tuple[str, ...] = ()
+    num_targets: int = 1
+
+    @property
+    def num_features(self) -> int:
+        """Numbers in one input sample."""
+        return int(torch.Size(self.input_shape).numel())
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers a model gives per sample: a logit per class, or the regression target's width."""
+        return self.num_classes if self.num_classes is not None else self.num_targets
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch of one rank; every tensor has the samples on its first dimension.
+
+    Attributes:
+        inputs: (micro, ...) or a dictionary of such.
+        targets: (micro,) class ids (int64), or (micro,) / (micro, width) real numbers (float32).
+        groups: (micro,) int64 group ids, as the policy (training) or the metrics (evaluation) count them.
+        index: (micro,) int64 positions of the samples in their split.
+        valid: (micro,) bool; False marks a filler row that must count nowhere.
+        extra: further per-sample columns by name, (micro,) each, e.g. `sample_weight`.
+    """
+
+    inputs: Inputs
+    targets: Tensor
+    groups: Tensor
+    index: Tensor
+    valid: Tensor
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on `device`; itself when it is there already."""
+        if self.index.device == device:
+            return self
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        inputs = self.inputs
+        return replace(
+            self,
+            inputs={k: move(v) for k, v in inputs.items()} if isinstance(inputs, dict) else move(inputs),
+            targets=move(self.targets),
+            groups=move(self.groups),
+            index=move(self.index),
+            valid=move(self.valid),
+            extra={k: move(v) for k, v in self.extra.items()},
+        )
+
+
+@dataclass(frozen=True)
+class GlobalBatch:
+    """This rank's micro-batches of one optimizer step.
+
+    Attributes:
+        micros: the micro-batches, in canonical order; every rank has the same number of them.
+        num_samples: valid samples of the whole global batch, over all ranks and micro-batches.
+        epoch: number of finished passes over the data before this batch.
+        step: number of this batch inside its epoch, from 0.
+    """
+
+    micros: Sequence[Batch]
+    num_samples: int
+    epoch: int
+    step: int

@@ -1,0 +1,59 @@
+"""What every data source gives: samples by position, and metadata columns that groups are made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from framework.data.batch import DataSpec, Inputs
+
+
+@dataclass(frozen=True)
+class Column:
+    """One categorical fact about every sample: ids into `names`; -1 is a value that has no name.
+
+    Attributes:
+        values: (samples,) int64.
+        names: what each id is called.
+    """
+
+    values: np.ndarray
+    names: tuple[str, ...]
+
+
+class Dataset(ABC):
+    """The samples of one split.
+
+    Attributes:
+        spec: shapes of inputs and targets.
+        columns: metadata by name; a classification source always has `label`.
+        extra: per-sample numbers by name, (samples,) float32, that travel to the policy, e.g. `sample_weight`.
+    """
+
+    spec: DataSpec
+    columns: Mapping[str, Column]
+    extra: Mapping[str, np.ndarray]
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def fetch(self, positions: np.ndarray, epoch: int | None) -> tuple[Inputs, Tensor]:
+        """Inputs and targets of the samples at `positions` (k,), in that order.
+
+        Args:
+            positions: (k,) int64.
+            epoch: number of the training pass, which seeds augmentation; None means no augmentation.
+        """
+
+    @abstractmethod
+    def select(self, positions: np.ndarray) -> Dataset:
+        """The split that holds only the samples at `positions`, in that order."""
+
+
+#: split name ("train", "validation", "test") -> its samples; before splitting, a source may give only "train"
+Splits = dict[str, Dataset]

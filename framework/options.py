@@ -1,0 +1,23 @@
+"""Types for the options of components: each carries its range into validation, `list` and the schema."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import Field
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """`; did you mean X?` for the valid name closest to `name`, or an empty string."""
+    matches = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]}?" if matches else ""

@@ -1,0 +1,109 @@
+"""The loss contract: a policy is a pure function of the global batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from framework.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class SampleLosses:
+    """Losses of the samples of a global batch, in canonical order, without filler rows.
+
+    Attributes:
+        loss: (n,) detached; float32 in training whatever the precision of the model.
+        groups: (n,) int64 group ids.
+        index: (n,) int64 positions in the training split.
+        num_samples: size of the *global* batch. It equals n wherever a policy needs the batch; a policy
+            with `needs_batch = False` may be shown only a part and must divide by this number, not by n.
+        extra: further per-sample columns, (n,) each.
+    """
+
+    loss: Tensor
+    groups: Tensor
+    index: Tensor
+    num_samples: int
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert self.loss.dim() == 1, f"losses must be per sample, (n,); got shape {tuple(self.loss.shape)}"
+        assert not self.loss.requires_grad, "losses must be detached before a policy sees them"
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """The optimistic half step that a policy asks the optimizer for (see `optim.optimistic`).
+
+    Attributes:
+        alpha: factor on the previous gradient.
+        state: `restored` puts the optimizer's moments back after the half step; `shared` lets it advance
+            them, as the authors' code of ALSO does.
+    """
+
+    alpha: float
+    state: Literal["restored", "shared"]
+
+
+class Policy(ABC):
+    """Decides how much each sample counts: the objective is sum_i weights_i * loss_i.
+
+    Attributes:
+        needs_batch: whether a sample's weight depends on other samples of this batch. If so the step
+            calls `update` then `weights` on the whole batch before the backward pass; if not, `weights`
+            on each micro-batch as it comes and `update` on the whole batch afterwards.
+        needs_groups: whether the data must define groups.
+        state_names: the tensor attributes that make up the state; `update` rebinds them, never in place.
+        extrapolation: the half step to take with the previous gradient before each forward pass, if any.
+    """
+
+    needs_batch: bool = True
+    needs_groups: ClassVar[bool] = False
+    state_names: ClassVar[tuple[str, ...]] = ()
+    extrapolation: Extrapolation | None = None
+
+    @abstractmethod
+    def weights(self, samples: SampleLosses) -> Tensor:
+        """Non-negative weights (n,), detached, of the dtype of the losses."""
+
+    def update(self, samples: SampleLosses) -> None:  # noqa: B027 - most policies have no state
+        """Move the state, once per optimizer step, by the losses of the whole global batch."""
+
+    def numbers(self) -> dict[str, Tensor]:
+        """The state worth logging: `q` or `pi` as (groups,), or scalars, by name."""
+        return {}
+
+    def to(self, device: torch.device) -> Policy:
+        """Move the state to `device`, in place."""
+        for name in self.state_names:
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+    def state_dict(self) -> dict[str, Any]:
+        """The tensors of `state_names`."""
+        return {name: getattr(self, name) for name in self.state_names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over `state`.
+
+        Raises:
+            CheckpointError: names or shapes differ from this policy's.
+        """
+        if set(state) != set(self.state_names):
+            raise CheckpointError(
+                f"policy {type(self).__name__} keeps {sorted(self.state_names)}, the checkpoint has {sorted(state)}"
+            )
+        for name in self.state_names:
+            current = getattr(self, name)
+            if current.shape != state[name].shape:
+                raise CheckpointError(
+                    f"policy state '{name}' has shape {tuple(current.shape)},"
+                    f" the checkpoint has {tuple(state[name].shape)}: the groups differ"
+                )
+            setattr(self, name, state[name].to(device=current.device, dtype=current.dtype))

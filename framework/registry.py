@@ -1,0 +1,237 @@
+"""One flat dictionary of components per kind.
+
+A component is a class or function registered under a name. Its keyword-only parameters are its
+options: they become a frozen pydantic model, so one signature is the constructor, the schema of
+the YAML section and the text of `framework list`. Its positional parameters are supplied by the
+assembly (a component takes those it names)::
+
+    @register.policy("asymmetric")
+    class Asymmetric(Policy):
+        \"\"\"Up-weights the largest losses.
+
+        Args:
+            tail: share of the batch that is up-weighted.
+        \"\"\"
+
+        def __init__(self, *, tail: OpenFraction = 0.1) -> None: ...
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, create_model
+from pydantic_core import core_schema
+
+from framework.errors import ConfigError, PluginError, Problem
+from framework.options import nearest
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+
+#: kind -> (packages whose modules register the built-in components, what the assembly supplies)
+KINDS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
+    "dataset": (("framework.data.sources",), frozenset({"seed"})),
+    "transform": (("framework.data.transforms",), frozenset({"seed"})),
+    "model": (("framework.models",), frozenset({"spec"})),
+    "task": (("framework.tasks",), frozenset({"spec"})),
+    "policy": (
+        ("framework.policies",),
+        frozenset({"group_counts", "group_shares", "group_names", "batch_size"}),
+    ),
+    "optimizer": (("framework.optim.optimizers",), frozenset({"parameters"})),
+    "schedule": (("framework.optim.schedules",), frozenset({"num_steps"})),
+    "engine": (("framework.engines",), frozenset({"settings"})),
+    "callback": (("framework.callbacks",), frozenset()),
+    "reporter": (("framework.reporting",), frozenset({"run_dir"})),
+}
+
+
+class ComponentConfig(BaseModel):
+    """The validated options of one component: the `name` of the section and its keyword options."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    name: str
+
+    def options(self) -> dict[str, Any]:
+        """The keyword options, nested component sections still as `ComponentConfig`."""
+        fields = type(self).model_fields
+        return {key: getattr(self, key) for key in fields if key != "name"}
+
+
+@dataclass(frozen=True)
+class Of:
+    """Marks a field as a section that names a component: ``Annotated[ComponentConfig, Of("policy")]``."""
+
+    kind: str
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        models = [registry.get(self.kind, name).model for name in registry.names(self.kind)]
+        if not models:
+            return handler(source)
+        return core_schema.tagged_union_schema(
+            {model.model_fields["name"].default: handler.generate_schema(model) for model in models},
+            discriminator="name",
+        )
+
+
+@dataclass(frozen=True)
+class Component:
+    """A registered class or function, its option model, and what the assembly must supply."""
+
+    kind: str
+    name: str
+    target: Callable[..., Any]
+    summary: str
+    model: type[ComponentConfig]
+    supplied: tuple[str, ...]
+
+    def build(self, config: ComponentConfig, **supplied: Any) -> Any:
+        """Call the target with its options and with those of `supplied` that it names.
+
+        Raises:
+            ConfigError: the component refused its options (it raised ValueError).
+        """
+        options = {
+            key: _build_nested(self.kind, value, supplied) for key, value in config.options().items()
+        }
+        try:
+            return self.target(**{name: supplied[name] for name in self.supplied}, **options)
+        except ValueError as error:
+            raise ConfigError([Problem(f"{self.kind} {self.name}", str(error))]) from error
+
+
+class Registry:
+    """All components by kind and name. Built-in ones are imported when their kind is first asked for."""
+
+    def __init__(self) -> None:
+        self._components: dict[str, dict[str, Component]] = {kind: {} for kind in KINDS}
+        self._loaded: set[str] = set()
+
+    def add(self, kind: str, name: str, target: Callable[..., Any]) -> None:
+        """Register `target`; the name must be free.
+
+        Raises:
+            PluginError: the name is taken, or the signature asks for what the assembly does not supply.
+        """
+        taken = self._components[kind].get(name)
+        if taken is not None:
+            raise PluginError(
+                f"{kind} '{name}' of {target.__module__} is already registered by {taken.target.__module__};"
+                " choose another name"
+            )
+        self._components[kind][name] = _describe(kind, name, target)
+
+    def load(self, kind: str) -> None:
+        """Import the packages that register the built-in components of `kind`."""
+        if kind in self._loaded:
+            return
+        self._loaded.add(kind)
+        for package_name in KINDS[kind][0]:
+            package = importlib.import_module(package_name)
+            for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
+                importlib.import_module(f"{package_name}.{module.name}")
+
+    def names(self, kind: str) -> list[str]:
+        """The registered names of `kind`, sorted."""
+        self.load(kind)
+        return sorted(self._components[kind])
+
+    def get(self, kind: str, name: str) -> Component:
+        """The component registered under `name`.
+
+        Raises:
+            ConfigError: no such component; the message offers the nearest name.
+        """
+        self.load(kind)
+        if name not in self._components[kind]:
+            message = f"unknown {kind} '{name}'{nearest(name, self._components[kind])}"
+            raise ConfigError([Problem(kind, f"{message} (one of: {', '.join(self.names(kind))})")])
+        return self._components[kind][name]
+
+    def build(self, kind: str, config: ComponentConfig, **supplied: Any) -> Any:
+        """Build the component that `config` names."""
+        return self.get(kind, config.name).build(config, **supplied)
+
+
+class Register:
+    """The decorators: ``@register.policy("name")`` and one for every other kind."""
+
+    def __getattr__(self, kind: str) -> Callable[[str], Callable[[Target], Target]]:
+        if kind not in KINDS:
+            raise AttributeError(f"no kind '{kind}'{nearest(kind, KINDS)} (one of: {', '.join(KINDS)})")
+
+        def name_it(name: str) -> Callable[[Target], Target]:
+            def add(target: Target) -> Target:
+                registry.add(kind, name, target)
+                return target
+
+            return add
+
+        return name_it
+
+
+def _build_nested(kind: str, value: Any, supplied: Mapping[str, Any]) -> Any:
+    if isinstance(value, ComponentConfig):
+        return registry.build(kind, value, **supplied)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_build_nested(kind, item, supplied) for item in value)
+    return value
+
+
+def _describe(kind: str, name: str, target: Callable[..., Any]) -> Component:
+    """Read the options from the signature and their descriptions from the docstring."""
+    where = f"{kind} '{name}' ({target.__module__})"
+    signature = inspect.signature(target)
+    init = target.__init__ if inspect.isclass(target) else target
+    hints = typing.get_type_hints(init, include_extras=True)
+    docstring = inspect.getdoc(target) or ""
+    described = _argument_descriptions(docstring)
+    supplied: list[str] = []
+    fields: dict[str, Any] = {"name": (Literal[name], name)}
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            if parameter.name not in hints:
+                raise PluginError(f"{where}: option '{parameter.name}' needs a type annotation")
+            default = ... if parameter.default is parameter.empty else parameter.default
+            description = described.get(parameter.name)
+            fields[parameter.name] = (hints[parameter.name], Field(default, description=description))
+        elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+            if parameter.name not in KINDS[kind][1]:
+                raise PluginError(
+                    f"{where}: parameter '{parameter.name}' is neither keyword-only (an option) nor one of"
+                    f" what a {kind} is given ({', '.join(sorted(KINDS[kind][1])) or 'nothing'})"
+                )
+            supplied.append(parameter.name)
+        else:
+            raise PluginError(f"{where}: *args and **kwargs hide options; name each one")
+    summary = docstring.split("\n\n")[0].replace("\n", " ").strip()
+    if not summary:
+        raise PluginError(f"{where}: needs a docstring; its first line is what `framework list` shows")
+    model = create_model(
+        f"{kind}_{name}", __base__=ComponentConfig, __doc__=summary, __module__=target.__module__, **fields
+    )
+    return Component(kind, name, target, summary, model, tuple(supplied))
+
+
+def _argument_descriptions(docstring: str) -> dict[str, str]:
+    """The entries of a docstring's `Args:` section: name -> description on one line."""
+    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", docstring, re.MULTILINE)
+    if section is None:
+        return {}
+    entries = re.findall(
+        r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section.group(1), re.MULTILINE
+    )
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+registry = Registry()
+register = Register()

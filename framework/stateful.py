@@ -1,0 +1,18 @@
+"""What must survive a restart says so by these two methods."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """Anything on the list of what a checkpoint holds.
+
+    The state is a tree of dictionaries (string keys), lists, tensors and JSON scalars; floats and
+    tensors come back bit for bit. `load_state_dict` raises CheckpointError for a state that does not fit.
+    """
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...

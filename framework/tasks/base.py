@@ -1,0 +1,36 @@
+"""What a task gives: per-sample losses, and sums from which every metric is computed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor
+
+from framework.data.batch import Batch
+
+
+class Task(ABC):
+    """Turns outputs and targets into per-sample losses and measures. It never reduces over samples.
+
+    Attributes:
+        maximize: the metrics of which more is better; of all others less is better.
+    """
+
+    maximize: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def losses(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Training losses (micro,), float32, with gradient."""
+
+    @abstractmethod
+    def measures(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Per-sample numbers (micro,) that are averaged per group and overall, e.g. `loss`, `accuracy`."""
+
+    def statistics(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Sums over the samples, of a fixed shape, for metrics that are no averages (confusion, bins)."""
+        return {}
+
+    def summarize(self, statistics: dict[str, Tensor]) -> dict[str, float]:
+        """Metrics by name from the `statistics` of a whole split."""
+        return {}
