@@ -100,9 +100,7 @@ class Component:
         Raises:
             ConfigError: the component refused its options (it raised ValueError).
         """
-        options = {
-            key: _build_nested(self.kind, value, supplied) for key, value in config.options().items()
-        }
+        options = {key: _build_nested(self.kind, value, supplied) for key, value in config.options().items()}
         try:
             return self.target(**{name: supplied[name] for name in self.supplied}, **options)
         except ValueError as error:
@@ -227,9 +225,7 @@ def _argument_descriptions(docstring: str) -> dict[str, str]:
     section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", docstring, re.MULTILINE)
     if section is None:
         return {}
-    entries = re.findall(
-        r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section.group(1), re.MULTILINE
-    )
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section.group(1), re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}
 
 

@@ -37,7 +37,11 @@ class BatchPlan:
                 below, above = size // world_size * world_size, -(-size // world_size) * world_size
                 offer = " or ".join(str(s) for s in (below, above) if s)
                 raise ConfigError(
-                    [Problem("batch.size", f"{size} samples do not divide over {world_size} ranks; try {offer}")]
+                    [
+                        Problem(
+                            "batch.size", f"{size} samples do not divide over {world_size} ranks; try {offer}"
+                        )
+                    ]
                 )
             return BatchPlan(size, size // world_size, 1, world_size)
         row = micro * world_size

@@ -1,0 +1,102 @@
+"""What an engine does for the step: forward, gradient sums, clipping, optimizer, sums over ranks, state."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from framework.data.batch import Inputs
+from framework.parallel.world import World
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What the assembly hands to every engine.
+
+    Attributes:
+        model: on the CPU, with its initial weights.
+        make_optimizer: builds the optimizer, with any wrapper, from named parameters.
+        world: the processes of the run.
+        device: where this process computes.
+        ema_decay: share of the old average kept at each step, or None.
+    """
+
+    model: nn.Module
+    make_optimizer: Callable[[list[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
+    world: World
+    device: torch.device
+    ema_decay: float | None = None
+
+
+class Engine(ABC):
+    """Runs one model under one way of spreading it over processes.
+
+    Gradients are SUMS over ranks and micro-batches of what `backward` is given; whatever factor the
+    machinery below applies is cancelled inside the engine.
+    """
+
+    world: World
+    device: torch.device
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+
+    @abstractmethod
+    def forward(self, inputs: Inputs) -> Tensor:
+        """The model's outputs in the engine's precision, as float32."""
+
+    @abstractmethod
+    def backward(self, objective: Tensor, *, last: bool) -> None:
+        """Add the gradient of a scalar; `last` is the step's last micro-batch on this rank."""
+
+    @abstractmethod
+    def clip(self, max_norm: float | None) -> Tensor:
+        """The global gradient norm (a scalar) before clipping it to `max_norm`."""
+
+    @abstractmethod
+    def step(self) -> None:
+        """Move the parameters by the accumulated gradient, and the average of the weights with them."""
+
+    @abstractmethod
+    def zero_grad(self) -> None:
+        """Forget the accumulated gradient."""
+
+    @abstractmethod
+    def gather(self, columns: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Concatenate every rank's rows (equally many on each), rank after rank, the same on all."""
+
+    @abstractmethod
+    def all_sum(self, values: Tensor) -> Tensor:
+        """Elementwise sum over the ranks, the same on all."""
+
+    @abstractmethod
+    def preserved_state(self) -> AbstractContextManager[None]:
+        """A forward pass inside leaves no trace: RNG and the model's buffers are put back on exit."""
+
+    @abstractmethod
+    def evaluation_weights(self) -> AbstractContextManager[None]:
+        """Inside, the model is in eval mode and holds the weights to be judged and exported.
+
+        These are the average if there is one, else the true point of an extrapolating optimizer.
+        """
+
+    @abstractmethod
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """The model's parameters and persistent buffers as they stand, by name."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """`model`, `optimizer` (by parameter name) and, if there is one, `ema`."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over `state`.
+
+        Raises:
+            CheckpointError: names or shapes do not fit.
+        """
