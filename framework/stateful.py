@@ -13,6 +13,8 @@ class Stateful(Protocol):
     tensors come back bit for bit. `load_state_dict` raises CheckpointError for a state that does not fit.
     """
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """The state, not a copy."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over `state`."""

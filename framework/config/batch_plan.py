@@ -36,13 +36,8 @@ class BatchPlan:
             if size % world_size:
                 below, above = size // world_size * world_size, -(-size // world_size) * world_size
                 offer = " or ".join(str(s) for s in (below, above) if s)
-                raise ConfigError(
-                    [
-                        Problem(
-                            "batch.size", f"{size} samples do not divide over {world_size} ranks; try {offer}"
-                        )
-                    ]
-                )
+                message = f"{size} samples do not divide over {world_size} ranks; try {offer}"
+                raise ConfigError([Problem("batch.size", message)])
             return BatchPlan(size, size // world_size, 1, world_size)
         row = micro * world_size
         if size % row:
@@ -52,14 +47,8 @@ class BatchPlan:
             offer = f"batch.size={' or '.join(str(s) for s in (below, above) if s)}"
             if fits is not None:
                 offer = f"batch.micro={fits} or {offer}"
-            raise ConfigError(
-                [
-                    Problem(
-                        "batch",
-                        f"size {size} is not micro {micro} x {world_size} rank(s) x a whole number; try {offer}",
-                    )
-                ]
-            )
+            message = f"size {size} is not micro {micro} x {world_size} rank(s) x a whole number; try {offer}"
+            raise ConfigError([Problem("batch", message)])
         return BatchPlan(size, micro, size // row, world_size)
 
     def num_micros(self, num_samples: int) -> int:

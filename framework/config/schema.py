@@ -175,4 +175,4 @@ class RunConfig(Section):
     """Where numbers go beside metrics.jsonl and log.txt."""
     run: DirConfig = DirConfig()
     resume: str = "auto"
-    """`auto` continues what `run.dir` holds, `never` refuses to, else a run or checkpoint folder to start from."""
+    """`auto` continues what `run.dir` holds, `never` does not, else a run or checkpoint to start from."""

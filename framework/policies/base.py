@@ -72,7 +72,7 @@ class Policy(ABC):
     def weights(self, samples: SampleLosses) -> Tensor:
         """Non-negative weights (n,), detached, of the dtype of the losses."""
 
-    def update(self, samples: SampleLosses) -> None:  # noqa: B027 - most policies have no state
+    def update(self, samples: SampleLosses) -> None:
         """Move the state, once per optimizer step, by the losses of the whole global batch."""
 
     def numbers(self) -> dict[str, Tensor]:
@@ -97,7 +97,8 @@ class Policy(ABC):
         """
         if set(state) != set(self.state_names):
             raise CheckpointError(
-                f"policy {type(self).__name__} keeps {sorted(self.state_names)}, the checkpoint has {sorted(state)}"
+                f"policy {type(self).__name__} keeps {sorted(self.state_names)},"
+                f" the checkpoint has {sorted(state)}"
             )
         for name in self.state_names:
             current = getattr(self, name)
