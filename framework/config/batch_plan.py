@@ -55,7 +55,15 @@ class BatchPlan:
         """Micro-batches that every rank runs for a global batch of `num_samples` (the last may be short)."""
         return -(-num_samples // (self.micro * self.world_size))
 
-    def positions(self, micro: int, rank: int, num_samples: int) -> np.ndarray:
-        """Positions in the global batch that `rank` takes in its micro-batch number `micro`."""
+    def span(self, micro: int, rank: int, num_samples: int) -> tuple[int, int]:
+        """Start and end of the positions in the global batch that `rank` takes in micro-batch `micro`.
+
+        Micro-batch after micro-batch, rank after rank: the order of positions is the canonical order in
+        which a policy sees the samples. The span is empty where the batch is short.
+        """
         start = (micro * self.world_size + rank) * self.micro
-        return np.arange(start, max(start, min(start + self.micro, num_samples)))
+        return start, max(start, min(start + self.micro, num_samples))
+
+    def positions(self, micro: int, rank: int, num_samples: int) -> np.ndarray:
+        """The positions of `span`, (micro,) or fewer."""
+        return np.arange(*self.span(micro, rank, num_samples))

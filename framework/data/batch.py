@@ -49,6 +49,7 @@ class Batch:
         index: (micro,) int64 positions of the samples in their split.
         valid: (micro,) bool; False marks a filler row that must count nowhere.
         extra: further per-sample columns by name, (micro,) each, e.g. `sample_weight`.
+        complete: whether every row is valid, known on the host so that no one need ask the device.
     """
 
     inputs: Inputs
@@ -57,9 +58,14 @@ class Batch:
     index: Tensor
     valid: Tensor
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+    complete: bool = True
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def keep_valid(self, values: Tensor) -> Tensor:
+        """`values` (micro, ...) without the filler rows."""
+        return values if self.complete else values[self.valid]
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`; itself when it is there already."""

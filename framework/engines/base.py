@@ -79,6 +79,13 @@ class Engine(ABC):
         """A forward pass inside leaves no trace: RNG and the model's buffers are put back on exit."""
 
     @abstractmethod
+    def true_point(self) -> AbstractContextManager[None]:
+        """Inside, the model holds the point that training moves, not one an optimizer looks ahead to.
+
+        Checkpoints are written inside it.
+        """
+
+    @abstractmethod
     def evaluation_weights(self) -> AbstractContextManager[None]:
         """Inside, the model is in eval mode and holds the weights to be judged and exported.
 

@@ -1,0 +1,104 @@
+"""The verdicts every rank must share: go on, skip this step, stop the run."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable
+from types import FrameType, TracebackType
+
+from torch import Tensor
+
+from framework.errors import TrainingError
+from framework.policies.base import SampleLosses
+from framework.training.progress import Progress
+
+logger = logging.getLogger("framework.guards")
+
+
+class NonFiniteGuard:
+    """Skips steps whose losses or gradients are not finite, and stops the run after too many in a row.
+
+    A skipped step consumed its batch and its number; parameters, optimizer state and policy are as before
+    it. The losses are gathered and the norm is global, so every rank comes to the same verdict.
+    """
+
+    def __init__(self, max_skipped: int, last_good: Callable[[], str]) -> None:
+        self.max_skipped = max_skipped
+        self.last_good = last_good
+
+    def losses_ok(self, samples: SampleLosses, progress: Progress) -> bool:
+        """Whether all losses of the global batch are finite.
+
+        Raises:
+            TrainingError: too many steps in a row were skipped.
+        """
+        # Reads one flag from the device: it decides a branch that must not be taken wrongly.
+        finite = samples.loss.isfinite()
+        if bool(finite.all()):
+            return True
+        culprits = samples.index[~finite].tolist()
+        shown = ", ".join(map(str, culprits[:8])) + (", ..." if len(culprits) > 8 else "")
+        self._skip(progress, f"the loss of {len(culprits)} training sample(s) is not finite (index {shown})")
+        return False
+
+    def gradient_ok(self, norm: Tensor, progress: Progress) -> bool:
+        """Whether the global gradient norm is finite.
+
+        Raises:
+            TrainingError: too many steps in a row were skipped.
+        """
+        if bool(norm.isfinite()):
+            progress.skipped = 0
+            return True
+        self._skip(progress, "the losses are finite but the gradient is not")
+        return False
+
+    def _skip(self, progress: Progress, reason: str) -> None:
+        step = progress.step + 1
+        progress.skipped += 1
+        if progress.skipped > self.max_skipped:
+            raise TrainingError(
+                f"step {step}: {reason}; {progress.skipped} steps in a row gave non-finite numbers and"
+                f" train.max_skipped is {self.max_skipped}. {self.last_good()}"
+                " Lower optimizer.lr, set train.clip_norm, or look at these samples."
+            )
+        logger.warning("step %d skipped: %s (%d in a row)", step, reason, progress.skipped)
+
+
+class StopRequested(Exception):  # noqa: N818 - it is a request, not an error
+    """A signal asked the run to save and end."""
+
+
+class StopSignal:
+    """Turns SIGTERM, SIGINT and SIGUSR1 into a flag that the loop reads between batches.
+
+    Within the context a second SIGINT interrupts at once, for a person who does not want to wait.
+    """
+
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+    def __init__(self) -> None:
+        self.received: str | None = None
+        self._previous: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> StopSignal:
+        for number in self.signals:
+            self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def check(self) -> None:
+        """Raise StopRequested if a signal came."""
+        if self.received is not None:
+            raise StopRequested(self.received)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number).name

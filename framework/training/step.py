@@ -1,0 +1,190 @@
+"""One optimizer step: the papers' algorithm on one screen.
+
+losses of the global batch -> policy -> weights -> gradient of sum_i weights_i * loss_i -> optimizer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from framework.config.batch_plan import BatchPlan
+from framework.data.batch import Batch, GlobalBatch
+from framework.engines.base import Engine
+from framework.policies.base import Policy, SampleLosses
+from framework.tasks.base import Task
+from framework.training.guards import NonFiniteGuard
+from framework.training.progress import Progress
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step saw; tensors stay on the device.
+
+    Attributes:
+        samples: the losses of the global batch (n,).
+        weights: their weights (n,); None if the step was skipped before the policy spoke.
+        objective: sum of weight x loss, a scalar.
+        gradient_norm: global norm before clipping, a scalar.
+        taken: False when the guard skipped the step.
+    """
+
+    samples: SampleLosses
+    weights: Tensor | None
+    objective: Tensor
+    gradient_norm: Tensor
+    taken: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """The training step of one run.
+
+    Attributes:
+        per_micro: each micro-batch is the policy's batch (another, cheaper algorithm); else the whole
+            global batch is, whatever the number of micro-batches.
+    """
+
+    engine: Engine
+    task: Task
+    policy: Policy
+    plan: BatchPlan
+    guard: NonFiniteGuard
+    progress: Progress
+    clip_norm: float | None = None
+    per_micro: bool = False
+
+    def __call__(self, batch: GlobalBatch) -> StepResult:
+        """Take one step on the global batch, or skip it when its numbers are not finite."""
+        before = self.policy.state_dict()
+        self.engine.zero_grad()
+        if self.per_micro and len(batch.micros) > 1:
+            result = self._each_micro(batch)
+        elif self.policy.needs_batch:
+            result = self._whole_batch(batch)
+        else:
+            result = self._one_pass(batch)
+        if result.taken:
+            norm = self.engine.clip(self.clip_norm)
+            if self.guard.gradient_ok(norm, self.progress):
+                self.engine.step()
+                return StepResult(result.samples, result.weights, result.objective, norm, True)
+        self.policy.load_state_dict(before)
+        self.engine.zero_grad()
+        return StepResult(result.samples, result.weights, result.objective, result.gradient_norm, False)
+
+    def _whole_batch(self, batch: GlobalBatch) -> StepResult:
+        """A weight depends on the other samples: all losses, then the policy, then the gradient."""
+        if len(batch.micros) == 1:
+            graphs = [self._losses(batch.micros[0])]
+            samples = self._gather(batch.micros, graphs)
+        else:
+            # Holding the graphs of several micro-batches would be wrong under DDP and ZeRO-3 and large
+            # everywhere, so the losses are computed twice, with the same random numbers.
+            graphs = []
+            with self.engine.preserved_state(), torch.no_grad():
+                samples = self._gather(batch.micros, [self._losses(micro) for micro in batch.micros])
+        if not self.guard.losses_ok(samples, self.progress):
+            return _skipped(samples)
+        self.policy.update(samples)
+        weights = self.policy.weights(samples)
+        for number, micro in enumerate(batch.micros):
+            losses = graphs[number] if graphs else self._losses(micro)
+            start, end = self.plan.span(number, self.engine.world.rank, batch.num_samples)
+            self._backward(weights[start:end], losses, micro, last=number == len(batch.micros) - 1)
+        return _taken(samples, weights)
+
+    def _one_pass(self, batch: GlobalBatch) -> StepResult:
+        """A weight follows from the sample itself and the state: one pass, the state moves afterwards."""
+        all_losses: list[Tensor] = []
+        for number, micro in enumerate(batch.micros):
+            losses = self._losses(micro)
+            all_losses.append(losses.detach())
+            own = self._samples(micro, losses, batch.num_samples)
+            weights = self.policy.weights(own)
+            self._backward(weights, losses, micro, last=number == len(batch.micros) - 1)
+        samples = self._gather(batch.micros, all_losses)
+        if not self.guard.losses_ok(samples, self.progress):
+            return _skipped(samples)
+        weights = self.policy.weights(samples)
+        self.policy.update(samples)
+        return _taken(samples, weights)
+
+    def _each_micro(self, batch: GlobalBatch) -> StepResult:
+        """Each micro-batch is a batch of its own to the policy; their objectives are averaged by size."""
+        parts: list[SampleLosses] = []
+        all_weights: list[Tensor] = []
+        for number, micro in enumerate(batch.micros):
+            losses = self._losses(micro)
+            samples = self._gather([micro], [losses])
+            if not self.guard.losses_ok(samples, self.progress):
+                return _skipped(samples)
+            if self.policy.needs_batch:
+                self.policy.update(samples)
+            share_of_batch = samples.num_samples / batch.num_samples
+            weights = self.policy.weights(samples) * share_of_batch
+            if not self.policy.needs_batch:
+                self.policy.update(samples)
+            row = number * self.plan.micro * self.plan.world_size
+            start, end = self.plan.span(number, self.engine.world.rank, batch.num_samples)
+            self._backward(
+                weights[start - row : end - row], losses, micro, last=number == len(batch.micros) - 1
+            )
+            parts.append(samples)
+            all_weights.append(weights)
+        return _taken(_concatenate(parts), torch.cat(all_weights))
+
+    def _losses(self, micro: Batch) -> Tensor:
+        losses = self.task.losses(self.engine.forward(micro.inputs), micro)
+        assert losses.shape == (len(micro),), f"a task gives one loss per sample; got {tuple(losses.shape)}"
+        return losses
+
+    def _backward(self, weights: Tensor, losses: Tensor, micro: Batch, *, last: bool) -> None:
+        self.engine.backward((weights * micro.keep_valid(losses)).sum(), last=last)
+
+    def _samples(self, micro: Batch, losses: Tensor, num_samples: int) -> SampleLosses:
+        """This rank's part of the global batch, as a policy that needs no batch sees it."""
+        return SampleLosses(
+            micro.keep_valid(losses.detach()),
+            micro.keep_valid(micro.groups),
+            micro.keep_valid(micro.index),
+            num_samples,
+            {name: micro.keep_valid(values) for name, values in micro.extra.items()},
+        )
+
+    def _gather(self, micros: Sequence[Batch], losses: Sequence[Tensor]) -> SampleLosses:
+        """Every rank's samples in canonical order: micro-batch by micro-batch, rank by rank."""
+        parts = []
+        for micro, loss in zip(micros, losses, strict=True):
+            columns = {"loss": loss.detach(), "groups": micro.groups, "index": micro.index, **micro.extra}
+            if self.engine.world.size > 1 or not micro.complete:
+                columns = self.engine.gather({**columns, "valid": micro.valid})
+                valid = columns.pop("valid")
+                columns = {name: values[valid] for name, values in columns.items()}
+            loss, groups, index = columns.pop("loss"), columns.pop("groups"), columns.pop("index")
+            parts.append(SampleLosses(loss, groups, index, len(loss), columns))
+        return _concatenate(parts)
+
+
+def _taken(samples: SampleLosses, weights: Tensor) -> StepResult:
+    return StepResult(samples, weights, (weights * samples.loss).sum(), samples.loss.new_zeros(()), True)
+
+
+def _skipped(samples: SampleLosses) -> StepResult:
+    zero = samples.loss.new_zeros(())
+    return StepResult(samples, None, zero, zero, False)
+
+
+def _concatenate(parts: list[SampleLosses]) -> SampleLosses:
+    if len(parts) == 1:
+        return parts[0]
+    return SampleLosses(
+        torch.cat([part.loss for part in parts]),
+        torch.cat([part.groups for part in parts]),
+        torch.cat([part.index for part in parts]),
+        sum(part.num_samples for part in parts),
+        {name: torch.cat([part.extra[name] for part in parts]) for name in parts[0].extra},
+    )
