@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -17,7 +16,7 @@ class Task(ABC):
         maximize: the metrics of which more is better; of all others less is better.
     """
 
-    maximize: ClassVar[frozenset[str]] = frozenset()
+    maximize: frozenset[str] = frozenset()
 
     @abstractmethod
     def losses(self, outputs: Tensor, batch: Batch) -> Tensor:

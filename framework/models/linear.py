@@ -1,0 +1,18 @@
+"""A linear map of the flattened input: logistic or linear regression."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from framework.data.batch import DataSpec
+from framework.registry import register
+
+
+@register.model("linear")
+def linear(spec: DataSpec, *, bias: bool = True) -> nn.Module:
+    """One linear layer on the flattened input: logistic regression, or linear regression.
+
+    Args:
+        bias: add a learned constant to every output.
+    """
+    return nn.Sequential(nn.Flatten(), nn.Linear(spec.num_features, spec.num_outputs, bias=bias))
