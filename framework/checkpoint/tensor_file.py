@@ -1,0 +1,55 @@
+"""Tensors in a safetensors file: written as a stream of buffers, so that hashing needs no second pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from framework.checkpoint.tree import STORED_DTYPES
+
+#: the header is padded so that every tensor starts at a multiple of its item size
+_ALIGNMENT = 8
+
+
+def tensor_chunks(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> Iterator[bytes | memoryview]:
+    """The content of a safetensors file, without a copy of the tensors (contiguous, on the CPU)."""
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    offset = 0
+    for name in order:
+        tensor = tensors[name]
+        end = offset + tensor.numel() * tensor.element_size()
+        header[name] = {
+            "dtype": STORED_DTYPES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    yield len(text).to_bytes(8, "little")
+    yield text
+    for name in order:
+        if tensors[name].numel():
+            yield tensors[name].reshape(-1).view(torch.uint8).numpy().data
+
+
+@contextmanager
+def open_tensors(path: Path) -> Iterator[Callable[[str], Tensor]]:
+    """Inside, a function that reads one tensor by name.
+
+    The tensors own their memory: the file may be deleted afterwards.
+
+    Raises:
+        safetensors.SafetensorError: this is not such a file, or has no tensor of a name.
+    """
+    with safe_open(path, framework="pt") as file:
+        yield lambda name: file.get_tensor(name).clone()

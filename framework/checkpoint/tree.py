@@ -1,0 +1,165 @@
+"""A state tree taken apart into named tensors and a JSON skeleton, and put together again bit for bit."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: what `state_dict` gives: dictionaries with string keys, lists, tuples (which come back as lists),
+#: tensors, numpy arrays, None, bool, int, float, str. numpy scalars come back as Python numbers.
+State = dict[str, Any]
+
+#: dtypes that a safetensors file can name; others are kept as bytes beside their name and shape
+STORED_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+}
+_RAW_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        torch.complex32,
+        torch.complex64,
+        torch.complex128,
+        torch.float8_e4m3fnuz,
+        torch.float8_e5m2fnuz,
+    )
+}
+#: JSON readers other than Python's keep integers exactly only up to here
+_SAFE_INT = 2**53
+
+
+@dataclass(frozen=True)
+class FlatState:
+    """A state on the host, ready to be written.
+
+    Attributes:
+        skeleton: the tree as JSON values, with a reference in place of each tensor.
+        tensors: contiguous CPU tensors by the name that the skeleton refers to.
+    """
+
+    skeleton: Any
+    tensors: dict[str, Tensor]
+
+
+def flatten(state: Mapping[str, Any], *, copy: bool) -> FlatState:
+    """Take `state` apart.
+
+    Args:
+        state: the tree.
+        copy: whether the tensors must stay as they are while the originals move on.
+
+    Raises:
+        TypeError: something in the tree is not a kind of value that can be kept.
+    """
+    tensors: dict[str, Tensor] = {}
+
+    def keep(tensor: Tensor, path: tuple[str, ...]) -> str:
+        name = _name(path)
+        tensors[name] = _to_host(tensor, copy=copy)
+        return name
+
+    return FlatState(_encode(state, (), keep), tensors)
+
+
+def unflatten(skeleton: Any, get: Callable[[str], Tensor]) -> Any:
+    """The tree of a skeleton; `get` finds a tensor by name.
+
+    Raises:
+        ValueError: this is not a skeleton that `flatten` made.
+    """
+    if isinstance(skeleton, list):
+        return [unflatten(item, get) for item in skeleton]
+    if not isinstance(skeleton, dict):
+        return skeleton
+    if len(skeleton) == 1:
+        ((key, value),) = skeleton.items()
+        match key:
+            case "$tensor":
+                return get(value)
+            case "$array":
+                return get(value).numpy()
+            case "$raw":
+                name, dtype, shape = value
+                return get(name).view(_RAW_DTYPES[dtype]).reshape(shape)
+            case "$float":
+                return struct.unpack(">d", bytes.fromhex(value))[0]
+            case "$int":
+                return int(value, 16)
+            case "$dict":
+                return {k: unflatten(v, get) for k, v in value.items()}
+    for key in skeleton:
+        if key.startswith("$"):
+            raise ValueError(f"unknown kind of value {key}")
+    return {k: unflatten(v, get) for k, v in skeleton.items()}
+
+
+def _encode(value: Any, path: tuple[str, ...], keep: Callable[[Tensor, tuple[str, ...]], str]) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    match value:
+        case None | bool() | str():
+            return value
+        case int():
+            return int(value) if abs(value) <= _SAFE_INT else {"$int": hex(value)}
+        case float():
+            return float(value) if math.isfinite(value) else {"$float": struct.pack(">d", value).hex()}
+        case Tensor():
+            if value.layout != torch.strided or value.is_quantized or value.is_meta:
+                raise TypeError(f"state at {_show(path)} is a {value.layout} {value.device} tensor")
+            if value.dtype in STORED_DTYPES:
+                return {"$tensor": keep(value, path)}
+            dtype = str(value.dtype).removeprefix("torch.")
+            if dtype not in _RAW_DTYPES:
+                raise TypeError(f"state at {_show(path)} is a tensor of {dtype}")
+            raw = value.detach().resolve_conj().contiguous().reshape(-1).view(torch.uint8)
+            return {"$raw": [keep(raw, path), dtype, list(value.shape)]}
+        case np.ndarray():
+            if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
+                raise TypeError(f"state at {_show(path)} is an array of {value.dtype}")
+            native = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
+            return {"$array": keep(torch.from_numpy(native), path)}
+        case list() | tuple():
+            return [_encode(item, (*path, str(i)), keep) for i, item in enumerate(value)]
+        case Mapping():
+            for key in value:
+                if not isinstance(key, str):
+                    raise TypeError(f"state at {_show(path)} has the key {key!r}, which is not a string")
+            inner = {key: _encode(item, (*path, key), keep) for key, item in value.items()}
+            return {"$dict": inner} if any(key.startswith("$") for key in inner) else inner
+    raise TypeError(f"state at {_show(path)} is a {type(value).__name__}, which a checkpoint cannot keep")
+
+
+def _to_host(tensor: Tensor, *, copy: bool) -> Tensor:
+    host = tensor.detach().resolve_neg().to("cpu").contiguous()
+    shared = host.untyped_storage().data_ptr() == tensor.untyped_storage().data_ptr()
+    return host.clone() if copy and shared else host
+
+
+def _name(path: tuple[str, ...]) -> str:
+    """One name per path: parts joined by ``/``, with ``~`` and ``/`` inside a part escaped."""
+    name = "/".join(part.replace("~", "~0").replace("/", "~1") for part in path)
+    return "~2" if name == "__metadata__" else name
+
+
+def _show(path: tuple[str, ...]) -> str:
+    return "/".join(path) or "the top"
