@@ -1,0 +1,86 @@
+"""Measures a model on one split."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from framework.data.batch import Batch
+from framework.engines.base import Engine
+from framework.errors import DataError
+from framework.evaluation.averages import Groups, Record, averages
+from framework.evaluation.sums import Sums
+from framework.tasks.base import Task
+
+
+def evaluate(engine: Engine, task: Task, batches: Iterable[Batch], groups: Groups, split: str) -> Record:
+    """The `evaluation` record of a split: overall, per group, worst group, averages over groups.
+
+    The caller is inside `engine.evaluation_weights()`, so that several splits share one exchange of
+    the weights. Gradients are off, and RNG and buffers are put back at the end, so training goes on as
+    if nothing had happened. Every rank passes the same number of batches (at least one), its own share
+    of the split, and gets the same record; `step` and `epoch` are the caller's to add.
+
+    Raises:
+        DataError: the split has no samples.
+    """
+    started = time.perf_counter()
+    total: Sums | None = None
+    # The loader itself draws from the global RNG when it starts, so it runs inside too. no_grad rather
+    # than inference_mode: sharded and compiled models keep tensors that training uses afterwards.
+    with engine.preserved_state(), torch.no_grad():
+        for batch in batches:
+            sums = _batch_sums(engine, task, batch, len(groups.names))
+            total = sums if total is None else total + sums
+        if total is None:
+            raise DataError(f"split '{split}' has no samples to evaluate")
+        total = total.all_sum(engine)
+        if not total.counts.sum().item():
+            raise DataError(f"split '{split}' has no samples to evaluate")
+        record = {"event": "evaluation", "split": split} | averages(total, groups, task.maximize)
+        summary = task.summarize(total.statistics) if total.statistics else {}
+    assert not summary.keys() & record.keys(), (
+        f"metrics named twice: {sorted(summary.keys() & record.keys())}"
+    )
+    return record | summary | {"seconds": time.perf_counter() - started}
+
+
+def _batch_sums(engine: Engine, task: Task, batch: Batch, num_groups: int) -> Sums:
+    """The sums of the valid rows; filler rows go through the model and are dropped right after it."""
+    rows = batch.valid.nonzero().squeeze(1)  # of a loader's batch, so on the CPU: no wait for the device
+    num_rows = len(batch)
+    batch = batch.to(engine.device)
+    outputs = engine.forward(batch.inputs)
+    if len(rows) == 0:
+        # Only filler, on this rank: measured for the names and shapes that all ranks must share.
+        batch = replace(batch, groups=torch.zeros_like(batch.groups))
+        return _measure(task, outputs, batch, num_groups).emptied()
+    if len(rows) < num_rows:
+        rows = rows.to(engine.device)
+        outputs, batch = outputs[rows], _take(batch, rows)
+    return _measure(task, outputs, batch, num_groups)
+
+
+def _measure(task: Task, outputs: Tensor, batch: Batch, num_groups: int) -> Sums:
+    measures = task.measures(outputs, batch)
+    if "loss" not in measures:
+        measures = {"loss": task.losses(outputs, batch), **measures}
+    return Sums.of(measures, task.statistics(outputs, batch), batch.groups, num_groups)
+
+
+def _take(batch: Batch, rows: Tensor) -> Batch:
+    """The given rows of a batch, all on one device."""
+    inputs = batch.inputs
+    return replace(
+        batch,
+        inputs={k: v[rows] for k, v in inputs.items()} if isinstance(inputs, dict) else inputs[rows],
+        targets=batch.targets[rows],
+        groups=batch.groups[rows],
+        index=batch.index[rows],
+        valid=batch.valid[rows],
+        extra={name: column[rows] for name, column in batch.extra.items()},
+    )

@@ -1,0 +1,109 @@
+"""The one rule by which a checkpoint is chosen and training stops early."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from framework.errors import CheckpointError, ConfigError, Problem
+from framework.evaluation.averages import is_maximized
+from framework.options import nearest
+from framework.tasks.base import Task
+
+
+class Selector:
+    """Remembers the best value of one metric, and for how many evaluations there was no better one.
+
+    Attributes:
+        best: the best value so far, None before the first number.
+        best_step: the step at which it was measured.
+    """
+
+    def __init__(
+        self, metric: str, mode: Literal["auto", "max", "min"], patience: int | None, task: Task
+    ) -> None:
+        self.metric = metric
+        self.maximize = is_maximized(metric, task.maximize) if mode == "auto" else mode == "max"
+        self.patience = patience
+        self.best: float | None = None
+        self.best_step: int | None = None
+        self._without_improvement = 0
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether patience is spent."""
+        return self.patience is not None and self._without_improvement >= self.patience
+
+    def check_metric(self, available: Iterable[str]) -> None:
+        """Refuse a metric that no evaluation gives.
+
+        Raises:
+            ConfigError: naming the metrics there are, and the nearest one.
+        """
+        names = sorted(available)
+        if self.metric not in names:
+            message = f"unknown metric '{self.metric}'{nearest(self.metric, names)}"
+            raise ConfigError([Problem("select.metric", f"{message} (one of: {', '.join(names)})")])
+
+    def consider(self, record: Mapping[str, Any], step: int) -> bool:
+        """Whether the evaluation `record` of `step` is the best so far; NaN and null never are.
+
+        Raises:
+            ConfigError: the record has no such metric.
+        """
+        value = record.get(self.metric)
+        if value is None:
+            self.check_metric(metric_names(record))
+        improved = value is not None and not math.isnan(value) and self._is_better(value)
+        if improved:
+            self.best, self.best_step = value, step
+            self._without_improvement = 0
+        else:
+            self._without_improvement += 1
+        return improved
+
+    def state_dict(self) -> dict[str, Any]:
+        """The metric and its best value so far."""
+        return {
+            "metric": self.metric,
+            "maximize": self.maximize,
+            "best": self.best,
+            "best_step": self.best_step,
+            "without_improvement": self._without_improvement,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over `state`.
+
+        Raises:
+            CheckpointError: the state is of another metric or mode.
+        """
+        if (state["metric"], state["maximize"]) != (self.metric, self.maximize):
+            raise CheckpointError(
+                f"the checkpoint was selected by the {'largest' if state['maximize'] else 'smallest'}"
+                f" {state['metric']}, this run selects by the"
+                f" {'largest' if self.maximize else 'smallest'} {self.metric}"
+            )
+        self.best, self.best_step = state["best"], state["best_step"]
+        self._without_improvement = state["without_improvement"]
+
+    def _is_better(self, value: float) -> bool:
+        if self.best is None:
+            return True
+        return value > self.best if self.maximize else value < self.best
+
+
+#: keys of an evaluation record that hold numbers but measure nothing
+_NOT_METRICS = frozenset({"step", "epoch", "num_samples"})
+
+
+def metric_names(record: Mapping[str, Any]) -> list[str]:
+    """The metrics of an evaluation record that a rule can select by, those without a value included."""
+    return [
+        name
+        for name, value in record.items()
+        if (value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)))
+        and name not in _NOT_METRICS
+        and not name.endswith("seconds")
+    ]

@@ -1,0 +1,50 @@
+"""What one record says on one line."""
+
+from __future__ import annotations
+
+from framework.reporting.text import Segment, number, rate
+from framework.training.hooks import Record
+
+
+def judged_by(record: Record) -> str | None:
+    """The measure that an evaluation's worst group is found by: accuracy or, without one, loss."""
+    return next((name for name in ("accuracy", "loss") if f"worst_group_{name}" in record), None)
+
+
+def worst_group_segment(record: Record) -> str:
+    """`worst group NAME VALUE`, or nothing when the evaluation names none."""
+    measure = judged_by(record)
+    if measure is None or "worst_group" not in record:
+        return ""
+    return f"worst group {record['worst_group']} {number(record[f'worst_group_{measure}'])}"
+
+
+def train_segments(record: Record) -> list[Segment]:
+    """Loss, objective and speed of a `train` record."""
+    segments = [(0, f"loss {number(record.get('loss'))}")]
+    if record.get("objective") is not None:
+        segments.append((2, f"objective {number(record['objective'])}"))
+    if record.get("gradient_norm") is not None:
+        segments.append((5, f"gradient norm {number(record['gradient_norm'])}"))
+    if record.get("samples") and record.get("seconds"):
+        segments.append((3, rate(record["samples"], record["seconds"])))
+    return segments
+
+
+def evaluation_segments(record: Record) -> list[Segment]:
+    """Split, averages and worst group of an `evaluation` record."""
+    segments = [(0, str(record.get("split", "evaluation")))]
+    if "step" in record:
+        segments.append((4, f"step {record['step']}"))
+    segments.append((2, f"loss {number(record.get('loss'))}"))
+    measure = judged_by(record)
+    if measure is not None:
+        if measure != "loss":
+            segments.append((0, f"{measure} {number(record.get(measure))}"))
+        segments.append((3, f"group average {number(record[f'group_average_{measure}'])}"))
+    worst = worst_group_segment(record)
+    if worst:
+        segments.append((1, worst))
+    if record.get("best"):
+        segments.append((3, "best"))
+    return segments
