@@ -1,0 +1,148 @@
+"""From the data section to splits, groups and loaders."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from framework.config.batch_plan import BatchPlan
+from framework.config.schema import DataConfig
+from framework.data.batch import DataSpec
+from framework.data.dataset import Dataset, Splits
+from framework.data.evaluation import EvaluationLoader
+from framework.data.groups import GroupTable, column_groups, sample_groups
+from framework.data.loader import Place, TrainLoader
+from framework.data.order import Order, make_order
+from framework.data.splits import make_splits
+from framework.data.unfitted import fit
+from framework.errors import ConfigError, DataError, Problem
+from framework.options import nearest
+from framework.registry import registry
+
+_FINGERPRINT_SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Data:
+    """Everything a run knows of its data.
+
+    Attributes:
+        source: registered name of the dataset.
+        splits: split name -> samples, transformed.
+        spec: shapes of inputs and targets, the same in every split.
+        groups: the groups of the metrics.
+        policy_groups: the groups of the policy; the same table unless configured otherwise.
+        group_shares: (policy groups,) expected share of each in a training batch.
+        order: the training samples of every epoch.
+        workers: background processes of a training loader.
+    """
+
+    source: str
+    splits: Splits
+    spec: DataSpec
+    groups: GroupTable
+    policy_groups: GroupTable
+    group_shares: np.ndarray
+    order: Order
+    workers: int
+
+    def train_loader(self, plan: BatchPlan, world: Place) -> TrainLoader:
+        """Global batches of the training split, for ever, cut by `plan` for the process `world`."""
+        training = self.splits["train"]
+        groups = self.policy_groups.assign(training, "train")
+        return TrainLoader(training, groups, self.order, plan, world, self.workers)
+
+    def evaluation_loader(self, split: str, batch_size: int, world: Place) -> EvaluationLoader:
+        """The samples of `split` in order, `batch_size` per process and batch.
+
+        Raises:
+            ConfigError: there is no such split.
+        """
+        if split not in self.splits:
+            offer = nearest(split, self.splits) or f" (one of: {', '.join(self.splits)})"
+            raise ConfigError([Problem("evaluate.splits", f"the data has no split '{split}'{offer}")])
+        dataset = self.splits[split]
+        return EvaluationLoader(dataset, self.groups.assign(dataset, split), batch_size, world)
+
+    def describe(self) -> list[tuple[str, str]]:
+        """(label, text) lines: sizes of the splits, then the samples of each group in each split."""
+        classes = f", {self.spec.num_classes} classes" if self.spec.num_classes is not None else ""
+        shape = " x ".join(map(str, self.spec.input_shape))
+        sizes = ", ".join(f"{name} {len(dataset):,}" for name, dataset in self.splits.items())
+        lines = [("data", f"{self.source}: {sizes}; inputs {shape}{classes}")]
+        counts = {
+            name: np.bincount(self.groups.assign(dataset, name), minlength=len(self.groups))
+            for name, dataset in self.splits.items()
+        }
+        for number, group in enumerate(self.groups.names):
+            text = ", ".join(f"{name} {count[number]:,}" for name, count in counts.items())
+            lines.append(
+                (f"group {group}", text + ("" if counts["train"][number] else " (none to train on)"))
+            )
+        if self.policy_groups is not self.groups:
+            lines.append(("policy groups", f"{len(self.policy_groups):,}"))
+        return lines
+
+    def fingerprint(self) -> str:
+        """A hash of sizes, metadata and the first samples: other data gives another one."""
+        digest = hashlib.sha256()
+        for name, dataset in sorted(self.splits.items()):
+            digest.update(f"{name} {len(dataset)} {dataset.spec}".encode())
+            for column in sorted(dataset.columns):
+                digest.update(f"{column} {dataset.columns[column].names}".encode())
+                digest.update(np.ascontiguousarray(dataset.columns[column].values).tobytes())
+            inputs, targets = dataset.fetch(np.arange(min(_FINGERPRINT_SAMPLES, len(dataset))), None)
+            tensors = {"inputs": inputs} if isinstance(inputs, Tensor) else inputs
+            for key, tensor in sorted(tensors.items()):
+                digest.update(key.encode() + tensor.contiguous().numpy().tobytes())
+            digest.update(targets.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def build_data(config: DataConfig, seed: int) -> Data:
+    """Read the source, split, fit, transform, and form the groups.
+
+    The source, the splits and the transforms draw from `splits.seed` where it is given, so that runs
+    of different seeds can share one data set; the order always follows `seed`.
+
+    Raises:
+        ConfigError: an option does not fit the data.
+        DataError: a file is missing or broken, or samples do not form what the configuration says.
+    """
+    data_seed = seed if config.splits.seed is None else config.splits.seed
+    splits: Splits = registry.build("dataset", config.source, seed=data_seed)
+    splits = fit(make_splits(splits, config.splits, data_seed))
+    for number, section in enumerate(config.transforms):
+        transform = registry.build("transform", section, seed=data_seed)
+        try:
+            splits = transform(splits)
+        except ValueError as error:
+            problem = Problem(f"data.transforms.{number}", f"{section.name}: {error}")
+            raise ConfigError([problem]) from error
+    for name, dataset in splits.items():
+        _check(name, dataset, splits["train"].spec)
+
+    allow_other = config.unknown_group == "other"
+    groups = column_groups(splits, config.groups, allow_other)
+    policy_groups = groups
+    if config.policy_groups == "sample":
+        policy_groups = sample_groups(splits["train"])
+    elif config.policy_groups is not None:
+        policy_groups = column_groups({"train": splits["train"]}, config.policy_groups, allow_other)
+    order = make_order(config.sampling, groups.assign(splits["train"], "train"), seed)
+    shares = np.bincount(
+        policy_groups.assign(splits["train"], "train"), order.probabilities(), minlength=len(policy_groups)
+    )
+    return Data(
+        config.source.name, splits, splits["train"].spec, groups, policy_groups, shares, order, config.workers
+    )
+
+
+def _check(name: str, dataset: Dataset, spec: DataSpec) -> None:
+    if not len(dataset):
+        raise DataError(f"split '{name}' is empty")
+    if dataset.spec != spec:
+        raise DataError(f"split '{name}' differs from 'train': {dataset.spec} against {spec}")

@@ -1,0 +1,226 @@
+"""Global batches for training, for ever, from any position; the same whatever the layout."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from framework.config.batch_plan import BatchPlan
+from framework.data.batch import Batch, GlobalBatch
+from framework.data.dataset import Dataset
+from framework.data.order import Order
+from framework.errors import CheckpointError, DataError, UserError
+
+
+class Place(Protocol):
+    """Which process this is, of how many (`parallel.World` is one)."""
+
+    @property
+    def rank(self) -> int:
+        """Number of this process."""
+
+    @property
+    def size(self) -> int:
+        """Number of processes."""
+
+
+class BatchMaker:
+    """Makes batches of a dataset from positions; tensors are built once.
+
+    Args:
+        dataset: the samples.
+        groups: (samples,) int64 group ids.
+    """
+
+    def __init__(self, dataset: Dataset, groups: np.ndarray) -> None:
+        self.dataset = dataset
+        self.groups = torch.from_numpy(groups)
+        self.extra = {name: torch.from_numpy(values) for name, values in dataset.extra.items()}
+        self.valid: dict[int, Tensor] = {}
+
+    def batch(self, positions: np.ndarray, epoch: int | None) -> Batch:
+        """The samples at `positions` (k,), or for none a single filler row, as every rank must run one."""
+        if not len(positions):
+            return self._make(np.zeros(1, dtype=np.int64), epoch, torch.zeros(1, dtype=torch.bool))
+        valid = self.valid.get(len(positions))
+        if valid is None:
+            valid = self.valid[len(positions)] = torch.ones(len(positions), dtype=torch.bool)
+        return self._make(positions, epoch, valid)
+
+    def _make(self, positions: np.ndarray, epoch: int | None, valid: Tensor) -> Batch:
+        inputs, targets = self.dataset.fetch(positions, epoch)
+        index = torch.from_numpy(positions)
+        extra = {name: column.index_select(0, index) for name, column in self.extra.items()}
+        return Batch(inputs, targets, self.groups.index_select(0, index), index, valid, extra)
+
+
+class StepMaker(TorchDataset[GlobalBatch]):
+    """One rank's part of the global batch of any (epoch, step), in this or in a background process."""
+
+    def __init__(self, maker: BatchMaker, order: Order, plan: BatchPlan, rank: int) -> None:
+        self.maker = maker
+        self.order = order
+        self.plan = plan
+        self.rank = rank
+        self._positions = (-1, np.zeros(0, dtype=np.int64))
+        self._slices: dict[int, list[slice]] = {}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one pass; the last may be short."""
+        return -(-len(self.order) // self.plan.size)
+
+    def __getitem__(self, key: tuple[int, int]) -> GlobalBatch:
+        epoch, step = key
+        if self._positions[0] != epoch:
+            self._positions = (epoch, self.order.epoch(epoch))
+        positions = self._positions[1][step * self.plan.size : (step + 1) * self.plan.size]
+        count = len(positions)
+        if count not in self._slices:
+            self._slices[count] = self._cut(count)
+        micros = [self.maker.batch(positions[piece], epoch) for piece in self._slices[count]]
+        return GlobalBatch(micros, count, epoch, step)
+
+    def _cut(self, count: int) -> list[slice]:
+        """This rank's slice of a global batch of `count` samples for each micro-batch."""
+        slices = []
+        for micro in range(self.plan.num_micros(count)):
+            taken = self.plan.positions(micro, self.rank, count)
+            slices.append(slice(int(taken[0]), int(taken[-1]) + 1) if len(taken) else slice(0, 0))
+        return slices
+
+
+class TrainLoader(Iterator[GlobalBatch]):
+    """Runs over epochs for ever; its position counts batches that were handed out, not prefetched ones.
+
+    Args:
+        dataset: the training split.
+        groups: (samples,) int64 group ids for the policy.
+        order: the positions of every epoch.
+        plan: how the global batch is cut.
+        world: which part of it is this process's.
+        workers: background processes; 0 loads in this one.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        groups: np.ndarray,
+        order: Order,
+        plan: BatchPlan,
+        world: Place,
+        workers: int = 0,
+    ) -> None:
+        assert world.size == plan.world_size, "the batch plan was solved for another world"
+        self.epoch = 0
+        self.step = 0
+        self.workers = workers
+        self._steps = StepMaker(BatchMaker(dataset, groups), order, plan, world.rank)
+        self._prefetched: Iterator[GlobalBatch | UserError] | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one pass over the data."""
+        return self._steps.steps_per_epoch
+
+    def __next__(self) -> GlobalBatch:
+        """The next global batch.
+
+        Raises:
+            DataError: a sample cannot be read, or a background process died.
+        """
+        batch = self._from_workers() if self.workers else self._steps[self.epoch, self.step]
+        self.step += 1
+        if self.step == self.steps_per_epoch:
+            self.epoch, self.step = self.epoch + 1, 0
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Finished epochs, and batches handed out in the current one."""
+        return {"epoch": self.epoch, "step": self.step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to the position of `state`; what was prefetched is dropped.
+
+        Raises:
+            CheckpointError: an epoch of this data does not have so many batches.
+        """
+        if not 0 <= state["step"] < self.steps_per_epoch:
+            raise CheckpointError(
+                f"the data position is batch {state['step']} of an epoch, but an epoch has"
+                f" {self.steps_per_epoch} batches now; resume with the data and batch.size of that run"
+            )
+        self.close()
+        self.epoch, self.step = state["epoch"], state["step"]
+
+    def close(self) -> None:
+        """End the background processes; a later batch starts them again."""
+        # the iterator's finalizer tells its processes to end and waits for them
+        self._prefetched = None
+
+    def _from_workers(self) -> GlobalBatch:
+        if self._prefetched is None:
+            self._prefetched = iter(self._background())
+        try:
+            result = next(self._prefetched)
+        except RuntimeError as error:
+            self.close()
+            raise DataError(
+                f"a background process that loads data died: {error};"
+                " set data.workers=0 to see its own error, or fewer workers to save memory"
+            ) from error
+        if isinstance(result, UserError):
+            self.close()
+            raise result
+        return result
+
+    def _background(self) -> DataLoader[Any]:
+        return DataLoader(
+            _Reported(self._steps),
+            batch_size=None,
+            sampler=_Steps(self.epoch, self.step, self.steps_per_epoch),
+            num_workers=self.workers,
+            worker_init_fn=_ignore_signals,
+            # a generator of its own, or starting the processes would move the run's random state
+            generator=torch.Generator(),
+        )
+
+
+class _Steps:
+    """All (epoch, step) from a position on."""
+
+    def __init__(self, epoch: int, step: int, steps_per_epoch: int) -> None:
+        self.start = (epoch, step)
+        self.steps_per_epoch = steps_per_epoch
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch, step = self.start
+        while True:
+            yield epoch, step
+            epoch, step = (epoch, step + 1) if step + 1 < self.steps_per_epoch else (epoch + 1, 0)
+
+
+class _Reported(TorchDataset[GlobalBatch | UserError]):
+    """Hands a user's error over as a value: raised, it would arrive wrapped in a traceback."""
+
+    def __init__(self, steps: StepMaker) -> None:
+        self.steps = steps
+
+    def __getitem__(self, key: tuple[int, int]) -> GlobalBatch | UserError:
+        try:
+            return self.steps[key]
+        except UserError as error:
+            return error
+
+
+def _ignore_signals(worker: int) -> None:
+    """The main process decides when to stop; a signal to the whole group must not end its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
