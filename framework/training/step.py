@@ -6,7 +6,7 @@ losses of the global batch -> policy -> weights -> gradient of sum_i weights_i *
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -59,6 +59,7 @@ class Step:
 
     def __call__(self, batch: GlobalBatch) -> StepResult:
         """Take one step on the global batch, or skip it when its numbers are not finite."""
+        batch = replace(batch, micros=[micro.to(self.engine.device) for micro in batch.micros])
         before = self.policy.state_dict()
         self.engine.zero_grad()
         if self.per_micro and len(batch.micros) > 1:

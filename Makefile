@@ -1,0 +1,39 @@
+# The two commands a newcomer needs are `make run` and `make test`; both set up .venv on their own.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+conf ?= vit_rgd.yaml
+
+.PHONY: run test test-slow lint format bench clean
+
+run: $(VENV)/ready
+	$(BIN)/python -m framework conf=$(conf)
+
+test: lint
+	$(BIN)/pytest -n 2 -q
+
+test-slow: $(VENV)/ready
+	$(BIN)/pytest -m slow --timeout=7200 -s
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/ready
+	$(BIN)/python tools/bench_step.py
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "framework needs Python 3.11 or newer; this is %d.%d (choose another with make PYTHON=...)" % v[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,243 @@
+"""From a validated configuration to a run: plain calls, top to bottom."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from framework.checkpoint.checkpoint import Checkpoint
+from framework.checkpoint.restore import collect, restore
+from framework.checkpoint.rng import Rng
+from framework.checkpoint.store import CheckpointStore
+from framework.config.batch_plan import BatchPlan
+from framework.config.schema import RunConfig
+from framework.data.build import Data, build_data
+from framework.data.loader import TrainLoader
+from framework.engines.base import Engine, EngineSettings
+from framework.errors import CheckpointError, ConfigError, Problem
+from framework.evaluation.select import Selector
+from framework.optim.optimistic import Optimistic
+from framework.optim.param_groups import split_decay
+from framework.optim.schedules import Schedule
+from framework.parallel.world import World
+from framework.policies.base import Policy
+from framework.registry import registry
+from framework.stateful import Stateful
+from framework.tasks.base import Task
+from framework.training.guards import NonFiniteGuard
+from framework.training.hooks import Callback, Record, Reporter
+from framework.training.progress import Meter, Progress
+from framework.training.step import Step, StepResult
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass
+class Run:
+    """Everything of one run, assembled. The loop moves it; callbacks look at it.
+
+    Attributes:
+        dir: the run folder, None for a rehearsal that writes nothing.
+        saved_step: step of the newest checkpoint that this process wrote or read.
+        last: what the last step of this process saw.
+        started: time.monotonic() at assembly.
+    """
+
+    config: RunConfig
+    dir: Path | None
+    world: World
+    data: Data
+    plan: BatchPlan
+    loader: TrainLoader
+    task: Task
+    policy: Policy
+    engine: Engine
+    schedule: Schedule
+    step: Step
+    progress: Progress
+    meter: Meter
+    selector: Selector
+    callbacks: Sequence[Callback]
+    reporters: Any
+    store: CheckpointStore | None
+    meta: dict[str, Any] = field(default_factory=dict)
+    last: StepResult | None = None
+    saved_step: int = -1
+    started: float = field(default_factory=time.monotonic)
+
+    def stateful(self) -> Mapping[str, Stateful]:
+        """With the engine's model and optimizer, the list of all that must survive a restart."""
+        return {
+            "policy": self.policy,
+            "data": self.loader,
+            "progress": self.progress,
+            "meter": self.meter,
+            "selector": self.selector,
+            "callbacks": _Several(self.callbacks),
+            "rng": Rng(),
+        }
+
+    def report(self, record: Record) -> None:
+        """Send one record to every reporter."""
+        self.reporters.record(record)
+
+    def save(self) -> Path:
+        """Publish a checkpoint of this moment."""
+        assert self.store is not None
+        best = self.progress.best_step
+        with self.engine.true_point():
+            path = self.store.save(
+                self.progress.step,
+                collect(self.engine, self.stateful()),
+                self.meta,
+                keep_last=self.config.checkpoint.keep_last,
+                keep=set() if best is None else {best},
+            )
+        if best == self.progress.step:
+            self.store.mark_best(best)
+        self.saved_step = self.progress.step
+        return path
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go to the moment of `checkpoint`.
+
+        Raises:
+            CheckpointError: it belongs to another run, or its data is not this run's data.
+        """
+        if checkpoint.meta.get("data") != self.meta["data"]:
+            raise CheckpointError(
+                f"{checkpoint.path} was written while training on other data: samples, labels or groups"
+                " differ from what the configuration gives now; restore the data, or start a new run"
+            )
+        with self.engine.true_point():
+            restore(checkpoint, self.engine, self.stateful())
+        self.saved_step = self.progress.step
+
+
+class _Several:
+    """The states of the callbacks, by position and name: order is part of a run."""
+
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.callbacks = {f"{i}_{type(callback).__name__}": callback for i, callback in enumerate(callbacks)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: callback.state_dict() for name, callback in self.callbacks.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, callback in self.callbacks.items():
+            callback.load_state_dict(state.get(name, {}))
+
+
+def assemble(
+    config: RunConfig,
+    *,
+    dir: Path | None = None,
+    store: CheckpointStore | None = None,
+    reporters: Sequence[Reporter] = (),
+    world: World | None = None,
+) -> Run:
+    """Build the run that `config` describes; nothing is trained and nothing written.
+
+    Raises:
+        ConfigError: components do not fit each other or the data.
+        DataError: the data cannot be read.
+    """
+    world = world or World()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    plan = BatchPlan.solve(config.batch.size, config.batch.micro, world.size)
+
+    data = build_data(config.data, config.seed)
+    loader = data.train_loader(plan, world)
+    steps_per_epoch = loader.steps_per_epoch
+    num_steps = config.train.steps or steps_per_epoch * (config.train.epochs or 1)
+
+    seed_everything(config.seed)
+    task: Task = registry.build("task", config.task, spec=data.spec)
+    model: nn.Module = registry.build("model", config.model, spec=data.spec)
+    policy = _build_policy(config, data).to(device)
+    engine = _build_engine(config, model, policy, world, device)
+    schedule: Schedule = registry.build("schedule", config.schedule, num_steps=num_steps)
+
+    progress = Progress(num_steps, steps_per_epoch)
+    guard = NonFiniteGuard(config.train.max_skipped, lambda: _last_good(store))
+    return Run(
+        config=config,
+        dir=dir,
+        world=world,
+        data=data,
+        plan=plan,
+        loader=loader,
+        task=task,
+        policy=policy,
+        engine=engine,
+        schedule=schedule,
+        step=Step(
+            engine,
+            task,
+            policy,
+            plan,
+            guard,
+            progress,
+            clip_norm=config.train.clip_norm,
+            per_micro=config.batch.accumulation == "per_micro",
+        ),
+        progress=progress,
+        meter=Meter(device),
+        selector=Selector(config.select.metric, config.select.mode, config.select.patience, task),
+        callbacks=[registry.build("callback", callback) for callback in config.callbacks],
+        reporters=reporters,
+        store=store,
+    )
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators; data order and augmentation have their own, by position."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - plugins may draw from the global generator
+    torch.manual_seed(seed)
+
+
+def _build_policy(config: RunConfig, data: Data) -> Policy:
+    groups = data.policy_groups
+    policy: Policy = registry.build(
+        "policy",
+        config.policy,
+        group_counts=groups.counts.tolist(),
+        group_shares=data.group_shares.tolist(),
+        group_names=groups.names,
+        batch_size=config.batch.size,
+    )
+    if policy.needs_groups and not config.data.groups and config.data.policy_groups is None:
+        message = f"policy {config.policy.name} needs groups; name metadata columns, e.g. [label]"
+        raise ConfigError([Problem("data.groups", message)])
+    return policy
+
+
+def _build_engine(
+    config: RunConfig, model: nn.Module, policy: Policy, world: World, device: torch.device
+) -> Engine:
+    def make_optimizer(named: list[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+        groups = split_decay(named, config.train.weight_decay_on)
+        base: torch.optim.Optimizer = registry.build("optimizer", config.optimizer, parameters=groups)
+        if policy.extrapolation is None:
+            return base
+        return Optimistic(base, policy.extrapolation.alpha, policy.extrapolation.state)
+
+    ema_decay = config.train.ema.decay if config.train.ema is not None else None
+    settings = EngineSettings(model, make_optimizer, world, device, ema_decay)
+    engine: Engine = registry.build("engine", config.engine, settings=settings)
+    return engine
+
+
+def _last_good(store: CheckpointStore | None) -> str:
+    newest = store.newest() if store is not None else None
+    return "No checkpoint was written yet." if newest is None else f"The last good checkpoint is {newest}."

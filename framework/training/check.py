@@ -1,0 +1,100 @@
+"""What can be known before training: build the run, push one batch through, train nothing."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+
+from framework.config.load import LoadedConfig
+from framework.errors import ConfigError, Problem
+from framework.evaluation.evaluate import evaluate
+from framework.evaluation.select import metric_names
+from framework.training.assemble import Run, assemble
+
+
+def check(loaded: LoadedConfig) -> list[tuple[str, str]]:
+    """Build the run of `loaded` and rehearse one step of it; returns lines that describe it.
+
+    Raises:
+        UserError: whatever would stop the run.
+    """
+    run = assemble(loaded.config)
+    rehearse(run)
+    _one_step(run)
+    return describe(run)
+
+
+def rehearse(run: Run) -> None:
+    """Evaluate one batch of every split that will be measured, and see that the selection metric is there.
+
+    It leaves no trace in weights, random state or data position.
+
+    Raises:
+        ConfigError: a split or the selection metric does not exist.
+    """
+    config = run.config
+    problems = [
+        Problem("evaluate", f"split '{split}' is empty; set data.splits.{split}, or do not evaluate it")
+        for split in dict.fromkeys([*config.evaluate.splits, config.select.split])
+        if split not in run.data.splits
+    ]
+    if problems:
+        raise ConfigError(problems)
+    available: list[str] = []
+    with run.engine.evaluation_weights():
+        for split in run.data.splits:
+            if split in (*config.evaluate.splits, *config.evaluate.final, config.select.split):
+                loader = run.data.evaluation_loader(split, config.evaluate.batch_size, run.world)
+                batches = itertools.islice(iter(loader), 1)
+                record = evaluate(run.engine, run.task, batches, run.data.groups, split)
+                if split == config.select.split:
+                    available = metric_names(record)
+    run.selector.check_metric(available)
+
+
+def describe(run: Run) -> list[tuple[str, str]]:
+    """Label and text for each thing a person should see before training."""
+    config, plan = run.config, run.plan
+    parameters = sum(p.numel() for p in run.engine.model.parameters())
+    trainable = sum(p.numel() for p in run.engine.model.parameters() if p.requires_grad)
+    frozen = f", {parameters - trainable:,} of them frozen" if trainable < parameters else ""
+    passes = "two passes" if run.policy.needs_batch and plan.accumulation > 1 else "one pass"
+    if run.step.per_micro and plan.accumulation > 1:
+        passes = "per micro-batch: not the algorithm on the global batch"
+    arithmetic = f"{plan.size} = {plan.micro} x {plan.accumulation} micro-batches x {plan.world_size} ranks"
+    progress = run.progress
+    length = f"{progress.num_steps} steps, {progress.steps_per_epoch} per epoch"
+    rule = config.select
+    return [
+        *run.data.describe(),
+        ("model", f"{config.model.name}: {parameters:,} parameters{frozen}"),
+        ("task", config.task.name),
+        ("policy", f"{_options(config.policy.name, config.policy.options())} ({passes})"),
+        ("optimizer", _options(config.optimizer.name, config.optimizer.options())),
+        ("engine", f"{config.engine.name} on {run.engine.device}"),
+        ("batch", arithmetic),
+        ("length", length),
+        ("selection", f"{rule.metric} on {rule.split}"),
+        ("callbacks", ", ".join(callback.name for callback in config.callbacks) or "none"),
+    ]
+
+
+def _one_step(run: Run) -> None:
+    """One training step on the first batch; the run is thrown away afterwards."""
+    run.schedule.apply(run.engine.optimizer, 0)
+    result = run.step(next(run.loader))
+    run.loader.close()
+    assert result.samples.loss.shape == result.samples.index.shape
+    if not result.taken:
+        raise ConfigError(
+            "the first training step gave non-finite losses or gradients; look at the data (missing values,"
+            " huge numbers), or lower optimizer.lr"
+        )
+    if not torch.isfinite(result.objective):
+        raise ConfigError("the policy's objective on the first batch is not finite")
+
+
+def _options(name: str, options: dict[str, object]) -> str:
+    shown = ", ".join(f"{key}={value}" for key, value in options.items() if value is not None)
+    return f"{name} ({shown})" if shown else name

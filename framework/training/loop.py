@@ -1,0 +1,188 @@
+"""Train until done: next global batch, step, and what falls due between two steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+from framework.checkpoint.restore import engine_state
+from framework.data.batch import Batch
+from framework.evaluation.evaluate import evaluate
+from framework.evaluation.policy_record import policy_record
+from framework.training.assemble import Run
+from framework.training.guards import StopRequested, StopSignal
+from framework.training.hooks import Record
+from framework.training.step import StepResult
+
+
+def fit(run: Run, signals: StopSignal) -> str:
+    """Train from where the run stands to its end; returns `finished` or `interrupted`.
+
+    Raises:
+        TrainingError: too many steps in a row gave non-finite numbers.
+    """
+    for callback in run.callbacks:
+        callback.on_start(run)
+    try:
+        _train(run, signals)
+        _measure_selected(run, signals)
+    except StopRequested as request:
+        _tell_stop(run, f"received {request}")
+        if run.progress.step > run.saved_step:
+            _save(run)
+        return "interrupted"
+    finally:
+        for callback in run.callbacks:
+            callback.on_end(run)
+    return "finished"
+
+
+def _train(run: Run, signals: StopSignal) -> None:
+    progress = run.progress
+    _settle(run, signals)
+    batches = iter(run.loader)
+    while not progress.done:
+        signals.check()
+        if progress.at_epoch_end or run.last is None:
+            for callback in run.callbacks:
+                callback.on_epoch_start(run)
+        run.schedule.apply(run.engine.optimizer, progress.step)
+        batch = next(batches)
+        result = run.step(batch)
+        progress.step += 1
+        progress.samples += batch.num_samples
+        _note(run, result, batch.num_samples)
+        for callback in run.callbacks:
+            callback.on_step(run)
+        if progress.at_epoch_end:
+            for callback in run.callbacks:
+                callback.on_epoch_end(run)
+        _settle(run, signals)
+
+
+def _note(run: Run, result: StepResult, num_samples: int) -> None:
+    run.last = result
+    if not result.taken:
+        index = result.samples.index[~result.samples.loss.isfinite()]
+        run.report(
+            {
+                "event": "skip",
+                "step": run.progress.step,
+                "epoch": run.progress.epoch,
+                "samples": index.tolist(),
+            }
+        )
+    else:
+        run.meter.add(result.samples.loss.sum(), result.objective, num_samples)
+    run.reporters.progress(run.progress.step, run.progress.epoch)
+
+
+def _settle(run: Run, signals: StopSignal) -> None:
+    """Write, evaluate, select and save what falls due at this step, unless that was done before a restart."""
+    progress, config = run.progress, run.config
+    if progress.settled == progress.step:
+        return
+    if run.meter.steps and (progress.step % config.log.every_steps == 0 or progress.done):
+        run.report(_train_record(run))
+        numbers = run.policy.numbers()
+        if numbers:
+            run.report(policy_record(numbers, run.data.policy_groups.names, progress.step, progress.epoch))
+        run.meter.reset()
+    improved = False
+    cadence = (config.evaluate.every_steps, config.evaluate.every_epochs)
+    if _due(run, *cadence) or (progress.done and cadence != (None, None)):
+        improved = _evaluate_and_select(run, signals)
+    progress.settled = progress.step
+    if improved or progress.done or _due(run, config.checkpoint.every_steps, config.checkpoint.every_epochs):
+        _save(run)
+
+
+def _due(run: Run, every_steps: int | None, every_epochs: int | None) -> bool:
+    progress = run.progress
+    by_step = every_steps is not None and progress.step % every_steps == 0
+    by_epoch = every_epochs is not None and progress.at_epoch_end and progress.epoch % every_epochs == 0
+    return by_step or by_epoch
+
+
+def _train_record(run: Run) -> Record:
+    """Sums over sums: every loss of the steps since the last record counts once."""
+    progress, meter, last = run.progress, run.meter, run.last
+    record: Record = {
+        "event": "train",
+        "step": progress.step,
+        "epoch": progress.epoch,
+        "loss": float(meter.loss) / meter.samples,
+        "objective": float(meter.objective) / meter.steps,
+        "lr": float(run.engine.optimizer.param_groups[0]["lr"]),
+        "samples": progress.samples,
+    }
+    if last is not None and last.taken and last.weights is not None:
+        weights = last.weights.double()
+        record["gradient_norm"] = float(last.gradient_norm)
+        record["effective_sample_size"] = float(weights.sum() ** 2 / (weights**2).sum())
+        record["largest_weight"] = float(weights.max())
+    record["elapsed_seconds"] = time.monotonic() - run.started
+    return record
+
+
+def _evaluate_and_select(run: Run, signals: StopSignal) -> bool:
+    """Measure the declared splits; whether the selection metric improved."""
+    # All splits are measured before the first record is written: an interrupted evaluation leaves none.
+    records = [_measure(run, split, signals) for split in run.config.evaluate.splits]
+    improved = False
+    for record in records:
+        run.report(record)
+        for callback in run.callbacks:
+            callback.on_evaluation(run, record)
+        if record["split"] == run.config.select.split:
+            improved = run.selector.consider(record, run.progress.step)
+    if improved:
+        run.progress.best_step = run.progress.step
+    elif run.selector.should_stop:
+        run.progress.stopped = True
+        rule = run.config.select
+        _tell_stop(run, f"{rule.metric} has not improved for {rule.patience} evaluations")
+    return improved
+
+
+def _measure(run: Run, split: str, signals: StopSignal) -> Record:
+    loader = run.data.evaluation_loader(split, run.config.evaluate.batch_size, run.world)
+    with run.engine.evaluation_weights():
+        record = evaluate(run.engine, run.task, _interruptible(loader, signals), run.data.groups, split)
+    return {"event": "evaluation", "step": run.progress.step, "epoch": run.progress.epoch} | record
+
+
+def _interruptible(batches: Iterable[Batch], signals: StopSignal) -> Iterator[Batch]:
+    for batch in batches:
+        signals.check()
+        yield batch
+
+
+def _measure_selected(run: Run, signals: StopSignal) -> None:
+    """Measure the final splits once, at the selected checkpoint."""
+    progress = run.progress
+    selected = progress.best_step if progress.best_step is not None else progress.step
+    if selected != progress.step:
+        assert run.store is not None
+        with run.engine.true_point():
+            run.engine.load_state_dict(engine_state(run.store.load(selected)))
+    records = [_measure(run, split, signals) for split in run.config.evaluate.final if split in run.data.splits]
+    for record in records:
+        run.report({**record, "final": True, "selected_step": selected})
+
+
+def _save(run: Run) -> None:
+    progress = run.progress
+    if run.store is None:
+        return
+    # The record precedes the checkpoint: after a kill between the two, the record is dropped with the step.
+    run.report({"event": "checkpoint", "step": progress.step, "epoch": progress.epoch})
+    run.reporters.sync()
+    path = run.save()
+    for callback in run.callbacks:
+        callback.on_checkpoint(run, path)
+
+
+def _tell_stop(run: Run, reason: str) -> None:
+    for callback in run.callbacks:
+        callback.on_stop(run, reason)
