@@ -36,10 +36,16 @@ class Problem:
 
 
 class ConfigError(UserError):
-    """Every fault that was found in a configuration, reported together."""
+    """Every fault that was found in a configuration, reported together.
 
-    def __init__(self, problems: Sequence[Problem] | str) -> None:
+    Attributes:
+        problems: the faults.
+        source: the file the configuration came from, as the user would write it; empty when unknown.
+    """
+
+    def __init__(self, problems: Sequence[Problem] | str, source: str = "") -> None:
         self.problems = [Problem("", problems)] if isinstance(problems, str) else list(problems)
+        self.source = source
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

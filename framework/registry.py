@@ -23,7 +23,8 @@ import inspect
 import pkgutil
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -137,6 +138,21 @@ class Registry:
             package = importlib.import_module(package_name)
             for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
                 importlib.import_module(f"{package_name}.{module.name}")
+
+    def load_all(self) -> None:
+        """Import the built-in components of every kind."""
+        for kind in KINDS:
+            self.load(kind)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What is registered inside stays only if the block does not raise."""
+        before = {kind: dict(components) for kind, components in self._components.items()}
+        try:
+            yield
+        except BaseException:
+            self._components = before
+            raise
 
     def names(self, kind: str) -> list[str]:
         """The registered names of `kind`, sorted."""

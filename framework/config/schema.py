@@ -176,3 +176,10 @@ class RunConfig(Section):
     run: DirConfig = DirConfig()
     resume: str = "auto"
     """`auto` continues what `run.dir` holds, `never` does not, else a run or checkpoint to start from."""
+
+
+def rebuild() -> None:
+    """Build the schema anew from what is registered now, plugins included."""
+    # A model that was used before keeps its schema, so those that hold components come first, inside out.
+    DataConfig.model_rebuild(force=True)
+    RunConfig.model_rebuild(force=True)

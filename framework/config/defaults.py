@@ -1,0 +1,134 @@
+"""The defaults list: which files make up a configuration, in which order and at which key."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+
+from framework.config.document import Document, first_line, read
+from framework.config.overrides import Overrides
+from framework.config.sources import SearchPath, listed
+from framework.errors import Problem
+from framework.options import nearest
+
+
+@dataclass(frozen=True)
+class Part:
+    """A document, the dotted key it lands at, and the group that the command line chose it for, if any."""
+
+    document: Document
+    package: str
+    swapped: str | None
+
+
+@dataclass
+class Defaults:
+    """Follows the defaults lists of a run file.
+
+    Attributes:
+        search: where files are found.
+        overrides: of the command line.
+        problems: what was wrong with any file or entry.
+    """
+
+    search: SearchPath
+    overrides: Overrides
+    problems: list[Problem]
+    _documents: dict[Path, Document | None] = field(default_factory=dict)
+    _groups: set[str] = field(default_factory=set)
+
+    def parts(self, file: Path) -> list[Part]:
+        """The documents to merge, in order; an empty list if there were problems."""
+        before = len(self.problems)
+        self._visit(file, "")
+        for group, option in self.overrides.groups.items():
+            chosen = self.search.find(f"{group}/{option}") if option else None
+            if chosen is not None:
+                self._visit(chosen, group)
+        return self._ordered(file) if len(self.problems) == before else []
+
+    def _visit(self, file: Path, group: str) -> None:
+        """Read `file` and all that its defaults list names: so every fault is found, not the first."""
+        if file in self._documents:
+            return
+        document = self._documents[file] = read(file, self.problems)
+        for number, entry in enumerate(document.defaults if document else ()):
+            assert document is not None
+            place = document.place(f"defaults.{number}")
+            for name, optional in self._names(entry, group, place):
+                found = self.search.find(name)
+                if found is not None:
+                    self._visit(found, name.rpartition("/")[0])
+                elif not optional:
+                    self._report_missing(name, number, place)
+
+    def _names(self, entry: Any, group: str, place: str) -> list[tuple[str, bool]]:
+        """The files an entry asks for, as `policy/rgd`, and whether they may be missing."""
+        if isinstance(entry, str):
+            names, optional, option_group = [entry], False, ""
+        elif isinstance(entry, dict) and len(entry) == 1:
+            words = str(next(iter(entry))).split()
+            options = next(iter(entry.values()))
+            names = options if isinstance(options, list) else [options]
+            optional, option_group = "optional" in words[:-1], words[-1].partition("@")[0]
+            absolute = option_group if option_group.startswith("/") else f"{group}/{option_group}"
+            self._groups.add(absolute.strip("/"))
+            if absolute.strip("/") in self.overrides.groups:
+                return []
+        else:
+            message = "each entry is a file name or `group: option`"
+            self.problems.append(Problem("defaults", message, place))
+            return []
+        found = []
+        for name in names:
+            if isinstance(name, str) and name != "_self_" and "${" not in name:
+                path = "/".join(part for part in (option_group, name.partition("@")[0]) if part)
+                found.append(((path if path.startswith("/") else f"{group}/{path}").strip("/"), optional))
+        return found
+
+    def _report_missing(self, name: str, number: int, place: str) -> None:
+        group, _, option = name.rpartition("/")
+        options = self.search.options(group)
+        if group and not self.search.is_group(group):
+            message = f"there is no group '{group}'"
+        else:
+            message = f"there is no {group or 'file'} '{option}'{nearest(option, options)}{listed(options)}"
+        self.problems.append(Problem(f"defaults.{number}", message, place))
+
+    def _ordered(self, file: Path) -> list[Part]:
+        """Hydra's order of the documents that `_visit` has read."""
+        choices = []
+        for group, option in self.overrides.groups.items():
+            prefix = "" if group in self._groups else "+"
+            choices.append(f"~{group}" if option is None else f"{prefix}{group}={option}")
+        folders = [f"file://{folder}" for folder in self.search.folders]
+        choices.append(f"hydra.searchpath={json.dumps(folders, ensure_ascii=False)}")
+        try:
+            with (
+                initialize_config_dir(str(file.resolve().parent), version_base="1.3"),
+                warnings.catch_warnings(action="ignore"),
+            ):
+                loader = GlobalHydra.instance().config_loader()
+                ordered = loader.compute_defaults_list(file.stem, choices, RunMode.RUN).defaults
+        except (HydraException, ValueError) as error:
+            self.problems.append(Problem("defaults", first_line(error), self._documents[file].place("defaults")))
+            return []
+        parts = []
+        for result in ordered:
+            path = self.search.find(result.config_path or "")
+            if path is None or result.config_path.startswith("hydra/"):
+                continue
+            document = self._documents.get(path)
+            assert document is not None, path
+            group = result.config_path.rpartition("/")[0]
+            chosen = [name for name in self.overrides.groups if group == name or group.startswith(f"{name}/")]
+            parts.append(Part(document, result.package or "", chosen[0] if chosen else None))
+        return parts

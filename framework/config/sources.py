@@ -1,0 +1,98 @@
+"""Where configuration files are found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from framework.errors import ConfigError, Problem
+from framework.options import nearest
+
+PACKAGE = Path(__file__).resolve().parent.parent
+GROUPS = ("data", "model", "task", "policy", "optimizer", "schedule", "engine", "reporting")
+RUN_CONFIG = "config.yaml"
+
+
+@dataclass(frozen=True)
+class SearchPath:
+    """The folders that are searched for files of a defaults list, the first match wins."""
+
+    folders: tuple[Path, ...]
+
+    @staticmethod
+    def of(file: Path) -> SearchPath:
+        """Beside `file`, then ./conf, then the configuration that the package ships."""
+        folders = (file.resolve().parent, Path("conf").resolve(), shipped())
+        return SearchPath(tuple(dict.fromkeys(folder for folder in folders if folder.is_dir())))
+
+    def find(self, name: str) -> Path | None:
+        """The file of `policy/rgd` or `base`."""
+        candidates = (folder / f"{name.removesuffix('.yaml')}.yaml" for folder in self.folders)
+        return next((path for path in candidates if path.is_file()), None)
+
+    def is_group(self, name: str) -> bool:
+        """Whether `name` is a folder of options."""
+        return bool(name) and any((folder / name).is_dir() for folder in self.folders)
+
+    def options(self, group: str) -> list[str]:
+        """The files of a group, or the top-level ones for an empty name."""
+        return sorted({path.stem for folder in self.folders for path in (folder / group).glob("*.yaml")})
+
+
+def shipped() -> Path:
+    """The packaged `conf`: inside an installed package, beside it in a checkout."""
+    inside = PACKAGE / "conf"
+    return inside if inside.is_dir() else PACKAGE.parent / "conf"
+
+
+def available() -> list[str]:
+    """Every run file that `conf=` finds by name, e.g. `vit_rgd` or `paper/table_2`."""
+    names = set()
+    for folder in (Path("conf"), shipped()):
+        for path in folder.rglob("*.yaml"):
+            relative = path.relative_to(folder)
+            if relative.parts[0] not in GROUPS and relative.stem != "base":
+                names.add(relative.with_suffix("").as_posix())
+    return sorted(names)
+
+
+def locate(conf: str) -> Path:
+    """The file that `conf=` means: a path, a run folder, else a name under ./conf or the shipped one.
+
+    Raises:
+        ConfigError: there is no such file; the message offers the nearest name.
+    """
+    path = Path(conf)
+    if path.is_dir():
+        if not (path / RUN_CONFIG).is_file():
+            raise ConfigError([Problem("", f"{conf} is a folder without {RUN_CONFIG}, so not a run")])
+        return path / RUN_CONFIG
+    if not path.exists():
+        path = _by_name(conf)
+    if path.suffix != ".yaml":
+        raise ConfigError([Problem("", f"{conf}: a configuration file must end in .yaml")])
+    return path
+
+
+def _by_name(conf: str) -> Path:
+    name = conf.removesuffix(".yaml")
+    found = (folder / f"{name}.yaml" for folder in (Path("conf"), shipped()))
+    path = next((path for path in found if name and path.is_file()), None)
+    if path is None:
+        names = available()
+        listed = f" (available: {', '.join(names)})" if names else ""
+        raise ConfigError([Problem("", f"no configuration '{conf}'{nearest(name, names)}{listed}")])
+    return path
+
+
+def shown(path: Path) -> str:
+    """`path` as messages print it: relative to the working directory when it is below."""
+    resolved, here = path.resolve(), Path.cwd()
+    return str(resolved.relative_to(here)) if resolved.is_relative_to(here) else str(resolved)
+
+
+def listed(names: Iterable[str]) -> str:
+    """` (one of: a, b)`, or nothing when there are none."""
+    text = ", ".join(names)
+    return f" (one of: {text})" if text else ""
