@@ -6,6 +6,8 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from framework.evaluation.sums import Sums
 
 Record = dict[str, Any]
@@ -22,7 +24,7 @@ class Groups(Protocol):
         """One per group id."""
 
     @property
-    def counts(self) -> Sequence[int]:
+    def counts(self) -> Sequence[int] | np.ndarray:
         """Training samples, one per group id; 0 for a group that training does not know."""
 
 
@@ -40,6 +42,7 @@ def averages(sums: Sums, groups: Groups, maximize: Collection[str]) -> Record:
     first is named.
     """
     counts = [int(count) for count in sums.counts.tolist()]
+    train_counts = [int(count) for count in groups.counts]
     present = [group for group, count in enumerate(counts) if count]
     total = sum(counts)
     record: Record = {"num_samples": total}
@@ -53,13 +56,13 @@ def averages(sums: Sums, groups: Groups, maximize: Collection[str]) -> Record:
         worst = _worst(table, present, is_maximized(name, maximize))
         record[f"worst_group_{name}"] = table[worst]
         record[f"group_average_{name}"] = _weighted(values, [1] * len(present))
-        record[f"weighted_{name}"] = _weighted(values, [groups.counts[group] for group in present])
+        record[f"weighted_{name}"] = _weighted(values, [train_counts[group] for group in present])
     judge = next((name for name in ("accuracy", "loss") if name in tables), None)
     if judge is not None:
         worst = _worst(tables[judge], present, is_maximized(judge, maximize))
         record["worst_group"] = groups.names[worst]
     record["groups"] = [
-        {"name": groups.names[group], "count": count, "train_count": int(groups.counts[group])}
+        {"name": groups.names[group], "count": count, "train_count": train_counts[group]}
         | {name: table[group] for name, table in tables.items()}
         for group, count in enumerate(counts)
     ]

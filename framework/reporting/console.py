@@ -13,7 +13,7 @@ from rich.text import Text
 
 from framework.options import Count, NonNegative
 from framework.registry import register
-from framework.reporting.lines import evaluation_segments, train_segments
+from framework.reporting.lines import evaluation_segments
 from framework.reporting.live import LiveProgress
 from framework.reporting.tables import evaluation_table, header_table, other_metrics, policy_table
 from framework.reporting.text import duration, fit
@@ -76,7 +76,7 @@ class ConsoleReporter(Reporter):
         event = record.get("event")
         if event == "evaluation":
             self._evaluations[record["split"]] = record
-            self._line(fit(evaluation_segments(record), self._line_width))
+            self._line(fit(evaluation_segments(record, self._line_width), self._line_width))
         elif event == "policy":
             self._policy = record
         elif event == "train" and not self._bar:
@@ -95,6 +95,7 @@ class ConsoleReporter(Reporter):
             return
         if outcome in ("finished", "stopped"):
             self._final_tables()
+        self._line("")
         self._line(f"{outcome} after {duration(time.monotonic() - self._started)}")
         self._line(f"run folder: {self._header.dir}")
 
@@ -123,18 +124,20 @@ class ConsoleReporter(Reporter):
         self._last_line = now
         self._live.progress(record["step"], draw=False)
         position = [(0, self._live.position()), (0, self._live.epoch())]
-        self._line(fit([*position, *train_segments(record), (0, f"ETA {self._live.eta()}")], None))
+        self._line(fit([*position, *self._live.train_line(), (0, f"ETA {self._live.eta()}")], None))
 
     def _final_tables(self) -> None:
         width = self._console.width
         for record in self._evaluations.values():
+            self._line("")
             self._print(evaluation_table(record, width=width, max_groups=self._max_groups))
             others = other_metrics(record)
             if others:
-                self._print(Padding(header_table(others), (0, 0, 0, 2)))
                 self._line("")
+                self._print(header_table(others))
         table = policy_table(self._policy, width=width)
         if table is not None:
+            self._line("")
             self._print(table)
 
 

@@ -19,7 +19,7 @@ _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _TEXTS = frozenset({"event", "name", "split", "worst_group"})
 
 
-class JsonlReporter(Reporter):
+class JsonLines(Reporter):
     """Appends each record to metrics.jsonl in the run folder. Always on, so it is no option of a run file.
 
     A record has left this process when `record` returns, so a killed process loses nothing; `sync`

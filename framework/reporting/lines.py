@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from framework.reporting.text import Segment, number, rate
+from framework.reporting.text import Segment, number, shorten_group
 from framework.training.hooks import Record
 
 
@@ -11,30 +11,33 @@ def judged_by(record: Record) -> str | None:
     return next((name for name in ("accuracy", "loss") if f"worst_group_{name}" in record), None)
 
 
-def worst_group_segment(record: Record) -> str:
-    """`worst group NAME VALUE`, or nothing when the evaluation names none."""
+def worst_group_segment(record: Record, width: int | None) -> str:
+    """`worst group NAME VALUE`, the name cut for a line of `width`; nothing if the evaluation names none."""
     measure = judged_by(record)
     if measure is None or "worst_group" not in record:
         return ""
-    return f"worst group {record['worst_group']} {number(record[f'worst_group_{measure}'])}"
+    name = str(record["worst_group"])
+    if width is not None:
+        name = shorten_group(name, max(8, width // 6))
+    return f"worst group {name} {number(record[f'worst_group_{measure}'])}"
 
 
 def train_segments(record: Record) -> list[Segment]:
-    """Loss, objective and speed of a `train` record."""
+    """Loss and objective of a `train` record."""
     segments = [(0, f"loss {number(record.get('loss'))}")]
     if record.get("objective") is not None:
         segments.append((2, f"objective {number(record['objective'])}"))
     if record.get("gradient_norm") is not None:
         segments.append((5, f"gradient norm {number(record['gradient_norm'])}"))
-    if record.get("samples") and record.get("seconds"):
-        segments.append((3, rate(record["samples"], record["seconds"])))
     return segments
 
 
-def evaluation_segments(record: Record) -> list[Segment]:
-    """Split, averages and worst group of an `evaluation` record."""
+def evaluation_segments(record: Record, width: int | None) -> list[Segment]:
+    """Split, averages and worst group of an `evaluation` record, for a line of `width`."""
     segments = [(0, str(record.get("split", "evaluation")))]
-    if "step" in record:
+    if record.get("final"):
+        segments.append((4, f"selected step {record['selected_step']}"))
+    elif "step" in record:
         segments.append((4, f"step {record['step']}"))
     segments.append((2, f"loss {number(record.get('loss'))}"))
     measure = judged_by(record)
@@ -42,7 +45,7 @@ def evaluation_segments(record: Record) -> list[Segment]:
         if measure != "loss":
             segments.append((0, f"{measure} {number(record.get(measure))}"))
         segments.append((3, f"group average {number(record[f'group_average_{measure}'])}"))
-    worst = worst_group_segment(record)
+    worst = worst_group_segment(record, width)
     if worst:
         segments.append((1, worst))
     if record.get("best"):

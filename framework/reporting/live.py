@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from framework.reporting.lines import train_segments, worst_group_segment
-from framework.reporting.text import duration, fit
+from framework.reporting.text import Segment, duration, fit, rate
 from framework.training.hooks import Record
 
 _SECONDS_BETWEEN_DRAWS = 0.2
@@ -33,12 +33,13 @@ class LiveProgress:
         self._started = time.monotonic()
         self._drawn = 0.0
         self._train: Record = {}
+        self._samples_per_second: float | None = None
         self._evaluation: Record = {}
+        self._paced_step, self._paced_at, self._evaluating = resumed_at, self._started, 0.0
         self._live = Live(console=console, auto_refresh=False, transient=True, get_renderable=self._draw)
 
     def start(self) -> None:
         """Show the bar."""
-        self._started = time.monotonic()
         self._live.start(refresh=True)
 
     def stop(self) -> None:
@@ -59,8 +60,10 @@ class LiveProgress:
         """Remember the numbers of a `train` or `evaluation` record."""
         if record.get("event") == "train":
             self._train = record
+            self._samples_per_second = self._pace(record)
         elif record.get("event") == "evaluation":
             self._evaluation = record
+            self._evaluating += record.get("seconds", 0.0)
 
     def eta(self) -> str:
         """Time left at the pace of this process so far, evaluations and checkpoints included."""
@@ -68,6 +71,15 @@ class LiveProgress:
         if taken <= 0:
             return "-:--"
         return duration((time.monotonic() - self._started) / taken * (self._num_steps - self._step))
+
+    def train_line(self) -> list[Segment]:
+        """Loss, objective and speed."""
+        if not self._train:
+            return []
+        segments = train_segments(self._train)
+        if self._samples_per_second is not None:
+            segments.append((3, rate(self._samples_per_second)))
+        return segments
 
     def position(self) -> str:
         """`step 120/4000`."""
@@ -77,6 +89,16 @@ class LiveProgress:
         """`epoch 3/40`, counted from one."""
         epochs = -(-self._num_steps // self._steps_per_epoch)
         return f"epoch {max(1, -(-self._step // self._steps_per_epoch))}/{epochs}"
+
+    def _pace(self, record: Record) -> float | None:
+        """Samples per second since the last `train` record, the time spent on evaluation left out."""
+        now, step = time.monotonic(), record["step"]
+        seconds = now - self._paced_at - self._evaluating
+        steps = step - self._paced_step
+        self._paced_step, self._paced_at, self._evaluating = step, now, 0.0
+        if seconds <= 0 or steps <= 0 or not record.get("samples"):
+            return None
+        return float(record["samples"] / step * steps / seconds)
 
     def _draw(self) -> Group:
         width = self._console.width - 1
@@ -94,8 +116,8 @@ class LiveProgress:
             ProgressBar(total=max(1, self._num_steps), completed=self._step),
             Text(after),
         )
-        segments = train_segments(self._train) if self._train else []
-        worst = worst_group_segment(self._evaluation)
+        segments = self.train_line()
+        worst = worst_group_segment(self._evaluation, width)
         if worst:
             segments.append((1, worst))
         return Group(bar, Text(fit(segments, width), style="dim", no_wrap=True))

@@ -11,19 +11,21 @@ from rich.table import Table
 from rich.text import Text
 
 from framework.reporting.lines import judged_by
-from framework.reporting.text import number, shorten
+from framework.reporting.text import number, shorten_group
 from framework.training.hooks import Record
 
 #: rows of an evaluation table below its groups: prefix of the metric -> what it is called
 _SUMMARY_ROWS = {
     "": "overall",
     "group_average_": "group average",
-    "weighted_": "training proportions",
+    "weighted_": "as in training",
     "worst_group_": "worst group",
 }
 _NOT_MEASURES = frozenset({"name", "count", "train_count"})
-_FIXED_WIDTH = 38  # of the columns before the measures
-_MEASURE_WIDTH = 11
+_GAP = 3  # between two columns
+_NAME_WIDTH = 14  # at least, for the names of groups and summary rows
+_COUNT_WIDTHS = {"training": 8, "samples": 7}
+_NUMBER_WIDTH = 8
 
 
 def header_table(summary: Sequence[tuple[str, str]]) -> Table:
@@ -43,20 +45,21 @@ def evaluation_table(record: Record, *, width: int = 100, max_groups: int = 24) 
     """
     groups: list[Mapping[str, Any]] = list(record.get("groups", []))
     judge = judged_by(record)
-    measures = _measures(groups, judge)[: max(1, (width - _FIXED_WIDTH) // _MEASURE_WIDTH)]
-    show_train = any(group.get("train_count") is not None for group in groups) and width >= 50
-    name_width = max(20, width - _FIXED_WIDTH - _MEASURE_WIDTH * len(measures))
-    table = Table(box=box.SIMPLE_HEAD, title=_title(record), title_justify="left", title_style="bold")
+    known = any(group.get("train_count") is not None for group in groups)
+    show_train, measures, name_width = _layout(_measures(groups, judge), known, width)
+    table = _table(_title(record))
     table.add_column("group", no_wrap=True)
-    if show_train:
-        table.add_column("training", justify="right", no_wrap=True)
-    table.add_column("samples", justify="right", no_wrap=True)
+    for label in ["training", "samples"] if show_train else ["samples"]:
+        table.add_column(label, justify="right", no_wrap=True)
     for measure in measures:
         table.add_column(measure, justify="right", no_wrap=True)
 
     def add(name: str, train_count: Any, count: Any, values: Sequence[float | None], style: str) -> None:
         counts = [train_count, count] if show_train else [count]
-        cells = [Text(shorten(name, name_width)), *(Text("" if n is None else f"{n:,}") for n in counts)]
+        cells = [
+            Text(shorten_group(name, name_width)),
+            *(Text("" if n is None else f"{n:,}") for n in counts),
+        ]
         table.add_row(*cells, *(Text(number(value)) for value in values), style=style)
 
     ordered = _worst_first(groups, judge, record)
@@ -106,22 +109,51 @@ def policy_table(record: Record, *, width: int = 100, max_groups: int = 12) -> T
     largest = max((value for _, value in ranked if math.isfinite(value)), default=0.0)
     bar_width = min(30, max(4, width - 42))
     title = f"policy state {name}" + (f" at step {record['step']}" if "step" in record else "")
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    table = _table(title)
     table.add_column("group", no_wrap=True)
     table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for group, value in ranked:
         length = round(bar_width * value / largest) if largest > 0 and math.isfinite(value) else 0
         table.add_row(
-            Text(shorten(group, max(12, width - bar_width - 20))), Text(number(value)), "=" * length
+            Text(shorten_group(group, max(12, width - bar_width - 20))), Text(number(value)), "=" * length
         )
     if len(ranked) < total:
         table.add_row(Text(f"... and {total - len(ranked)} more"), style="dim")
     return table
 
 
+def _table(title: str) -> Table:
+    return Table(
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        show_edge=False,
+        pad_edge=False,
+    )
+
+
+def _layout(measures: Sequence[str], known: bool, width: int) -> tuple[bool, list[str], int]:
+    """Whether the training counts are shown, which measures, and the width left for names.
+
+    Measures give way first, down to two; then the training counts; then all but one measure.
+    """
+    choices = [(known, k) for k in range(len(measures), 1, -1)] + [(False, 2), (known, 1), (False, 1)]
+    for show_train, num_measures in choices:
+        shown = list(measures[:num_measures])
+        counts = [size for label, size in _COUNT_WIDTHS.items() if show_train or label != "training"]
+        columns = counts + [max(_NUMBER_WIDTH, len(measure)) for measure in shown]
+        left = width - sum(columns) - _GAP * len(columns)
+        if left >= _NAME_WIDTH:
+            break
+    return show_train, shown, max(_NAME_WIDTH, left)
+
+
 def _title(record: Record) -> str:
     split = str(record.get("split", "evaluation"))
+    if record.get("final"):
+        return f"{split} at the selected step {record['selected_step']:,}"
     return f"{split} at step {record['step']:,}" if "step" in record else split
 
 

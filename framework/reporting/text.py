@@ -27,11 +27,8 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def rate(samples: float, seconds: float) -> str:
+def rate(per_second: float) -> str:
     """Samples per second, in three digits or more."""
-    if seconds <= 0:
-        return "- samples/s"
-    per_second = samples / seconds
     return f"{per_second:,.0f} samples/s" if per_second >= 100 else f"{per_second:.3g} samples/s"
 
 
@@ -43,6 +40,16 @@ def shorten(text: str, width: int) -> str:
         return text[:width]
     head = (width - 2) // 2
     return text[:head] + ".." + text[len(text) - (width - 2 - head) :]
+
+
+def shorten_group(name: str, width: int) -> str:
+    """A group's name; too long a one loses its columns (`3, water`), then its middle."""
+    if len(name) <= width:
+        return name
+    pairs = [pair.partition("=") for pair in name.split(", ")]
+    if all(equals for _, equals, _ in pairs):
+        name = ", ".join(value for _, _, value in pairs)
+    return shorten(name, width)
 
 
 def fit(segments: Sequence[Segment], width: int | None, gap: str = "  ") -> str:
