@@ -1,43 +1,27 @@
-"""What is on the list of a checkpoint, asked for its state and given it back."""
+"""A checkpoint's parts given back to what they were taken from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from framework.checkpoint.checkpoint import Checkpoint
-from framework.checkpoint.tree import State
 from framework.errors import CheckpointError
 from framework.stateful import Stateful
 
-#: parts that an engine's state is split into, so that `model.safetensors` holds plain weights by name
-ENGINE_PARTS = ("model", "optimizer", "ema")
 
-
-def collect(engine: Stateful, parts: Mapping[str, Stateful]) -> dict[str, State]:
-    """The state of everything, by part name."""
-    states: dict[str, State] = dict(engine.state_dict())
-    assert states.keys() <= set(ENGINE_PARTS), f"an engine's state has {sorted(states)}"
-    assert not parts.keys() & set(ENGINE_PARTS)
-    return states | {name: part.state_dict() for name, part in parts.items()}
-
-
-def restore(checkpoint: Checkpoint, engine: Stateful, parts: Mapping[str, Stateful]) -> None:
+def restore(checkpoint: Checkpoint, parts: Mapping[str, Stateful]) -> None:
     """Give every part its state back.
 
     Raises:
         CheckpointError: parts are missing or unknown, or a state does not fit; all of it in one message.
     """
-    there = set(checkpoint.parts)
-    problems = [f"{name}: is not in the checkpoint" for name in sorted(parts.keys() - there)]
-    for name in sorted(there - parts.keys() - set(ENGINE_PARTS)):
+    problems = [f"{name}: is not in the checkpoint" for name in sorted(parts.keys() - set(checkpoint.parts))]
+    for name in sorted(set(checkpoint.parts) - parts.keys()):
         problems.append(f"{name}: is in the checkpoint, but this run has no such part")
     if not problems:
-        owned = {"engine": engine, **parts}
-        for name, part in owned.items():
-            names = [n for n in ENGINE_PARTS if n in there] if name == "engine" else [name]
+        for name, part in parts.items():
             try:
-                states = {n: checkpoint.parts[n] for n in names}
-                part.load_state_dict(states if name == "engine" else states[name])
+                part.load_state_dict(checkpoint.parts[name])
             except CheckpointError as error:
                 problems.append(f"{name}: {error}")
     if problems:

@@ -20,7 +20,7 @@ class Rng:
     def state_dict(self) -> dict[str, Any]:
         """The generators as they stand."""
         version, words, gauss = random.getstate()
-        numpy_state: dict[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]
+        numpy_state: dict[str, Any] = np.random.get_state(legacy=False)
         return {
             "python": {"version": version, "words": torch.tensor(words), "gauss": gauss},
             "numpy": numpy_state,

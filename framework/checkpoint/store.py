@@ -141,6 +141,11 @@ class CheckpointStore:
         match = _STEP.fullmatch(text.strip())
         return int(match[1]) if match else None
 
+    def newest(self) -> Path | None:
+        """The folder that `latest` names, unverified; None when nothing was published."""
+        step = self.marked(LATEST)
+        return None if step is None else self.folder / _name(step)
+
     def load(self, which: Mark | int = "latest") -> Checkpoint:
         """Find a checkpoint and verify every file of it.
 

@@ -1,0 +1,15 @@
+from framework.run_folder.environment import environment, record_environment
+from framework.run_folder.folder import RunFolder, is_run_folder
+from framework.run_folder.metrics import read_metrics, truncate_metrics
+from framework.run_folder.status import Status, read_status
+
+__all__ = [
+    "RunFolder",
+    "Status",
+    "environment",
+    "is_run_folder",
+    "read_metrics",
+    "read_status",
+    "record_environment",
+    "truncate_metrics",
+]

@@ -1,0 +1,74 @@
+"""A checkpoint's weights as one safetensors file, for use outside the framework."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from framework.checkpoint.checkpoint import Checkpoint
+from framework.checkpoint.resume import load_from
+from framework.checkpoint.store import BEST, LATEST, CheckpointStore
+from framework.checkpoint.tensor_file import tensor_chunks
+from framework.errors import CheckpointError
+from framework.files import replace_file
+from framework.run_folder.folder import CHECKPOINTS
+from framework.run_folder.same_run import saved_config
+
+FILE_NAME = "model.safetensors"
+
+
+def export(run_dir: Path, out: Path | None = None, which: str = BEST) -> Path:
+    """Write the model's weights, by parameter and buffer name; averaged ones if the run averages.
+
+    The file's metadata holds `name`, `step` and `config` (as JSON).
+
+    Args:
+        run_dir: the run folder.
+        out: the file to write; None takes `model.safetensors` in the run folder.
+        which: `best` (the latest if none is marked), `latest`, a step, or a checkpoint's folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, it is damaged, or the file cannot be written.
+        ConfigError: the run folder's config.yaml cannot be read.
+    """
+    config = saved_config(run_dir)
+    checkpoint = _find(run_dir, which)
+    weights = _weights(checkpoint)
+    metadata = {
+        "format": "pt",
+        "name": str(config.get("name", "")),
+        "step": str(checkpoint.step),
+        "config": json.dumps(config),
+    }
+    path = out if out is not None else run_dir / FILE_NAME
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, tensor_chunks(weights, metadata))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def _find(run_dir: Path, which: str) -> Checkpoint:
+    store = CheckpointStore(run_dir / CHECKPOINTS)
+    if which == BEST and store.marked(BEST) is not None:
+        return store.load(BEST)
+    if which in (BEST, LATEST):
+        return store.load(LATEST)
+    if which.isdecimal():
+        return store.load(int(which))
+    return load_from(Path(which))
+
+
+def _weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    engine: dict[str, Any] = checkpoint.parts["engine"]
+    model: dict[str, Tensor] = engine["model"]
+    # The average holds parameters; buffers are the model's own.
+    average: dict[str, Tensor] = engine["ema"]["average"] if "ema" in engine else {}
+    return {name: average.get(name, tensor).contiguous() for name, tensor in model.items()}
