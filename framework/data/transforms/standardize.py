@@ -1,0 +1,74 @@
+"""Zero mean and unit variance, measured on the training split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from framework.data.dataset import Dataset, Splits
+from framework.data.views import single_input, with_inputs
+from framework.registry import register
+
+_CHUNK = 1024
+
+
+@register.transform("standardize")
+@dataclass(frozen=True)
+class Standardize:
+    """Subtracts the training mean and divides by the training standard deviation, in every split.
+
+    Features are treated one by one, images channel by channel. A constant feature becomes 0.
+
+    Args:
+        center: subtract the mean; without it only the scale changes.
+    """
+
+    _: KW_ONLY
+    center: bool = True
+
+    def __call__(self, splits: Splits) -> Splits:
+        """The same splits with standardized inputs."""
+        mean, deviation = _moments(splits["train"])
+        mean = mean if self.center else torch.zeros_like(mean)
+        affine = _Affine(mean.float(), torch.where(deviation > 0, deviation, 1).float())
+        return {
+            name: with_inputs(dataset, affine, dataset.spec.input_shape) for name, dataset in splits.items()
+        }
+
+
+@dataclass(frozen=True)
+class _Affine:
+    """(inputs - mean) / scale, with both of the shape of a sample or broadcast over it."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __call__(self, inputs: Tensor, ids: np.ndarray, epoch: int | None) -> Tensor:
+        return (inputs - self.mean) / self.scale
+
+
+def _moments(dataset: Dataset) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, float64, (features,) or (channels, 1, 1); two passes, for precision."""
+    over = (0,) if len(dataset.spec.input_shape) == 1 else (0, -2, -1)
+    count = len(dataset) * dataset.spec.num_features
+    total: Tensor | float = 0.0
+    for chunk in _chunks(dataset):
+        total = total + chunk.sum(over, keepdim=True)
+    assert isinstance(total, Tensor)
+    count = count // total.numel()
+    mean = total / count
+    squares: Tensor | float = 0.0
+    for chunk in _chunks(dataset):
+        squares = squares + (chunk - mean).square().sum(over, keepdim=True)
+    assert isinstance(squares, Tensor)
+    return mean[0], (squares / count).sqrt()[0]
+
+
+def _chunks(dataset: Dataset) -> Iterator[Tensor]:
+    for start in range(0, len(dataset), _CHUNK):
+        positions = np.arange(start, min(start + _CHUNK, len(dataset)))
+        yield single_input(dataset.fetch(positions, None)[0]).double()
