@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from framework.errors import UserError
@@ -21,3 +23,19 @@ def import_transformers(model: str) -> Any:
             f"model '{model}' needs the package transformers ({error}):"
             " run `pip install framework[huggingface]`, or choose another model"
         ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the library's progress bars and load reports; its errors are not touched."""
+    logging: Any = importlib.import_module("transformers.utils.logging")
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

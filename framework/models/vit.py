@@ -56,6 +56,7 @@ def vit(
     mlp_ratio: Positive = 4.0,
     dropout: Fraction = 0.0,
     attention_dropout: Fraction = 0.0,
+    init_std: Positive = 0.02,
     attention: Literal["sdpa", "eager"] = "sdpa",
 ) -> nn.Module:
     """Vision transformer with a class token (arXiv 2010.11929), built from the data's image size.
@@ -69,6 +70,8 @@ def vit(
         mlp_ratio: hidden width of a block's perceptron over `hidden_size`.
         dropout: probability of zeroing a unit of the embeddings and of each block's outputs in training.
         attention_dropout: probability of zeroing an attention weight in training.
+        init_std: standard deviation of the initial weights; the papers' 0.02 suits the presets, a narrow
+            model learns much faster from about hidden_size ** -0.5.
         attention: `sdpa` never stores the attention matrix, which pays on large images and on GPUs;
             `eager` is a plain product, faster on a CPU for some tens of tokens.
     """
@@ -93,6 +96,7 @@ def vit(
         intermediate_size=round(hidden_size * mlp_ratio),
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=attention_dropout,
+        initializer_range=init_std,
         layer_norm_eps=1e-6,
         attn_implementation=attention,
     )
