@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from framework.checkpoint.checkpoint import Checkpoint
-from framework.checkpoint.restore import collect, restore
+from framework.checkpoint.restore import restore
 from framework.checkpoint.rng import Rng
 from framework.checkpoint.store import CheckpointStore
 from framework.config.batch_plan import BatchPlan
@@ -75,8 +75,9 @@ class Run:
     started: float = field(default_factory=time.monotonic)
 
     def stateful(self) -> Mapping[str, Stateful]:
-        """With the engine's model and optimizer, the list of all that must survive a restart."""
+        """The list of all that must survive a restart; what is not here follows from the configuration."""
         return {
+            "engine": self.engine,
             "policy": self.policy,
             "data": self.loader,
             "progress": self.progress,
@@ -97,7 +98,7 @@ class Run:
         with self.engine.true_point():
             path = self.store.save(
                 self.progress.step,
-                collect(self.engine, self.stateful()),
+                {name: part.state_dict() for name, part in self.stateful().items()},
                 self.meta,
                 keep_last=self.config.checkpoint.keep_last,
                 keep=set() if best is None else {best},
@@ -119,7 +120,7 @@ class Run:
                 " differ from what the configuration gives now; restore the data, or start a new run"
             )
         with self.engine.true_point():
-            restore(checkpoint, self.engine, self.stateful())
+            restore(checkpoint, self.stateful())
         self.saved_step = self.progress.step
 
 
@@ -202,7 +203,7 @@ def assemble(
 def seed_everything(seed: int) -> None:
     """Seed the global generators; data order and augmentation have their own, by position."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - plugins may draw from the global generator
+    np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 
-from framework.checkpoint.restore import engine_state
 from framework.data.batch import Batch
 from framework.evaluation.evaluate import evaluate
 from framework.evaluation.policy_record import policy_record
@@ -38,26 +37,34 @@ def fit(run: Run, signals: StopSignal) -> str:
 
 
 def _train(run: Run, signals: StopSignal) -> None:
-    progress = run.progress
     _settle(run, signals)
-    batches = iter(run.loader)
-    while not progress.done:
-        signals.check()
-        if progress.at_epoch_end or run.last is None:
-            for callback in run.callbacks:
-                callback.on_epoch_start(run)
-        run.schedule.apply(run.engine.optimizer, progress.step)
-        batch = next(batches)
-        result = run.step(batch)
-        progress.step += 1
-        progress.samples += batch.num_samples
-        _note(run, result, batch.num_samples)
+    while not run.progress.done:
+        advance(run, signals)
+
+
+def advance(run: Run, signals: StopSignal) -> None:
+    """One step and whatever falls due after it.
+
+    Raises:
+        StopRequested: a signal came; the step before it is complete.
+    """
+    progress = run.progress
+    signals.check()
+    if progress.at_epoch_end or run.last is None:
         for callback in run.callbacks:
-            callback.on_step(run)
-        if progress.at_epoch_end:
-            for callback in run.callbacks:
-                callback.on_epoch_end(run)
-        _settle(run, signals)
+            callback.on_epoch_start(run)
+    batch = next(run.loader)
+    run.schedule.apply(run.engine.optimizer, progress.step)
+    result = run.step(batch)
+    progress.step += 1
+    progress.samples += batch.num_samples
+    _note(run, result, batch.num_samples)
+    for callback in run.callbacks:
+        callback.on_step(run)
+    if progress.at_epoch_end:
+        for callback in run.callbacks:
+            callback.on_epoch_end(run)
+    _settle(run, signals)
 
 
 def _note(run: Run, result: StepResult, num_samples: int) -> None:
@@ -165,8 +172,10 @@ def _measure_selected(run: Run, signals: StopSignal) -> None:
     if selected != progress.step:
         assert run.store is not None
         with run.engine.true_point():
-            run.engine.load_state_dict(engine_state(run.store.load(selected)))
-    records = [_measure(run, split, signals) for split in run.config.evaluate.final if split in run.data.splits]
+            run.engine.load_state_dict(run.store.load(selected).parts["engine"])
+    records = [
+        _measure(run, split, signals) for split in run.config.evaluate.final if split in run.data.splits
+    ]
     for record in records:
         run.report({**record, "final": True, "selected_step": selected})
 

@@ -5,18 +5,113 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from framework.checkpoint.restore import restore
+from framework.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from framework.checkpoint.store import CheckpointStore
 from framework.config.load import LoadedConfig, save
 from framework.errors import EXIT_OK, EXIT_REQUEUE
 from framework.registry import registry
 from framework.reporting.fanout import Reporters
-from framework.reporting.jsonl import JsonLines
-from framework.run_folder import RunFolder
+from framework.reporting.jsonl import FILE_NAME, JsonlReporter
+from framework.reporting.log_file import open_log
+from framework.run_folder import RunFolder, environment, record_environment, truncate_metrics
 from framework.training.assemble import Run, assemble
-from framework.training.check import rehearse
+from framework.training.check import describe, rehearse
 from framework.training.guards import StopSignal
 from framework.training.hooks import RunHeader
 from framework.training.loop import fit
 
 logger = logging.getLogger("framework")
+
+
+def train(loaded: LoadedConfig) -> int:
+    """Train, evaluate and select; returns 0 when the run is complete, 75 when a signal interrupted it.
+
+    Raises:
+        UserError: the configuration, the data or a checkpoint does not allow the run, or training
+            cannot go on; the run folder says so too.
+    """
+    config = loaded.config
+    with (
+        StopSignal() as signals,
+        RunFolder.open(
+            config.name,
+            loaded.data,
+            dir=config.run.dir,
+            overwrite=config.run.overwrite,
+            resume=config.resume,
+        ) as folder,
+        open_log(folder.path),
+    ):
+        store = CheckpointStore(folder.checkpoints)
+        reporters = Reporters([JsonlReporter(folder.path)])
+        reporters.extend(
+            registry.build("reporter", reporter, run_dir=folder.path) for reporter in config.reporters
+        )
+        run = assemble(config, dir=folder.path, store=store, reporters=reporters)
+        run.meta = {"config": loaded.data, "data": run.data.fingerprint()}
+        checkpoint = _checkpoint(folder, store)
+        if checkpoint is None:
+            rehearse(run)
+        else:
+            run.load(checkpoint)
+        if not folder.continued:
+            save(loaded, folder.path)
+        truncate_metrics(folder.path / FILE_NAME, checkpoint.step if checkpoint is not None else None)
+        record_environment(folder.path, environment(seed=config.seed))
+        return _conduct(run, folder, signals, resumed_at=checkpoint.step if checkpoint is not None else None)
+
+
+def _conduct(run: Run, folder: RunFolder, signals: StopSignal, resumed_at: int | None) -> int:
+    """Run the loop; whatever happens, the reporters are closed and the folder says how it ended."""
+    outcome, reason = "failed", ""
+    try:
+        folder.set_status("running", run.progress.step)
+        run.reporters.start(_header(run, folder.path, resumed_at))
+        run.report(
+            {"event": "run", "step": run.progress.step, "epoch": run.progress.epoch, "resumed_at": resumed_at}
+        )
+        outcome = fit(run, signals)
+        reason = signals.received or ""
+    except BaseException as error:
+        reason = str(error) or type(error).__name__
+        logger.error("the run ends at step %d: %s", run.progress.step, reason)
+        raise
+    finally:
+        run.loader.close()
+        folder.set_status(outcome, run.progress.step, reason)  # type: ignore[arg-type]
+        run.reporters.close(outcome)
+    if outcome == "interrupted":
+        logger.warning(
+            "stopped by %s at step %d; start the same run.dir again to go on", reason, run.progress.step
+        )
+        return EXIT_REQUEUE
+    return EXIT_OK
+
+
+def _checkpoint(folder: RunFolder, store: CheckpointStore) -> Checkpoint | None:
+    """The checkpoint to go on from: the run's own newest good one, else the one that `resume` names."""
+    if store.steps():
+        return store.load("latest")
+    if folder.source is None:
+        return None
+    return load_from(folder.source)
+
+
+def load_from(path: Path) -> Checkpoint:
+    """The checkpoint in `path`: a run folder, its checkpoints folder, or one checkpoint."""
+    for candidate in (path / "checkpoints", path):
+        found = CheckpointStore(candidate)
+        if found.steps():
+            return found.load("latest")
+    return open_checkpoint(path)
+
+
+def _header(run: Run, dir: Path, resumed_at: int | None) -> RunHeader:
+    return RunHeader(
+        name=run.config.name,
+        dir=dir,
+        num_steps=run.progress.num_steps,
+        steps_per_epoch=run.progress.steps_per_epoch,
+        resumed_at=resumed_at,
+        summary=tuple(describe(run)),
+    )
