@@ -60,12 +60,14 @@ class Policy(ABC):
             on each micro-batch as it comes and `update` on the whole batch afterwards.
         needs_groups: whether the data must define groups.
         state_names: the tensor attributes that make up the state; `update` rebinds them, never in place.
+        constant_names: the tensor attributes that follow from the options and only have to be moved.
         extrapolation: the half step to take with the previous gradient before each forward pass, if any.
     """
 
     needs_batch: bool = True
     needs_groups: ClassVar[bool] = False
     state_names: ClassVar[tuple[str, ...]] = ()
+    constant_names: ClassVar[tuple[str, ...]] = ()
     extrapolation: Extrapolation | None = None
 
     @abstractmethod
@@ -75,13 +77,40 @@ class Policy(ABC):
     def update(self, samples: SampleLosses) -> None:
         """Move the state, once per optimizer step, by the losses of the whole global batch."""
 
+    def objective(self, losses: Tensor, groups: Tensor | None = None) -> Tensor:
+        """The scalar to call `backward` on, in a training loop of one process.
+
+        Args:
+            losses: (n,) with gradients, one per sample of the whole batch.
+            groups: (n,) int64 group ids, for the policies that need them.
+
+        Raises:
+            ValueError: losses are not one per sample, or groups are missing or do not match them.
+        """
+        if losses.dim() != 1:
+            raise ValueError(f"losses must be per sample, (n,); got shape {tuple(losses.shape)}")
+        if groups is None:
+            if self.needs_groups:
+                raise ValueError(f"policy {type(self).__name__} needs the group of each sample")
+            groups = torch.zeros_like(losses, dtype=torch.int64)
+        if groups.shape != losses.shape:
+            raise ValueError(f"groups have shape {tuple(groups.shape)}, losses {tuple(losses.shape)}")
+        index = torch.arange(len(losses), device=losses.device)
+        samples = SampleLosses(losses.detach(), groups, index, len(losses))
+        if self.needs_batch:
+            self.update(samples)
+        weights = self.weights(samples)
+        if not self.needs_batch:
+            self.update(samples)
+        return (weights * losses).sum()
+
     def numbers(self) -> dict[str, Tensor]:
         """The state worth logging: `q` or `pi` as (groups,), or scalars, by name."""
         return {}
 
     def to(self, device: torch.device) -> Policy:
         """Move the state to `device`, in place."""
-        for name in self.state_names:
+        for name in (*self.state_names, *self.constant_names):
             setattr(self, name, getattr(self, name).to(device))
         return self
 
