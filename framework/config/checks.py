@@ -72,4 +72,6 @@ def _selection(evaluate: EvaluateConfig, select: SelectConfig) -> Iterator[Probl
 def _shares(data: DataConfig) -> Iterator[Problem]:
     total = data.splits.validation + data.splits.test
     if total >= 1:
-        yield Problem("data.splits", f"validation and test take {total:g} of the samples: none are left to train")
+        yield Problem(
+            "data.splits", f"validation and test take {total:g} of the samples: none are left to train"
+        )

@@ -79,10 +79,13 @@ def _remove(config: DictConfig, key: str, origins: Origins) -> None:
     origins.drop(key)
 
 
-def _plain(node: DictConfig | ListConfig, prefix: str, origins: Origins, problems: list[Problem]) -> Any:
+def _plain(node: Any, prefix: str, origins: Origins, problems: list[Problem]) -> Any:
     """Resolve interpolations one by one, so that each one that fails is reported with its place."""
-    mapping: dict[str, Any] = {}
-    for key in node if isinstance(node, DictConfig) else range(len(node)):
+    if not isinstance(node, (DictConfig, ListConfig)):
+        return node
+    resolved: dict[str, Any] = {}
+    keys: list[Any] = list(range(len(node))) if isinstance(node, ListConfig) else list(node)
+    for key in keys:
         path = f"{prefix}{key}"
         try:
             if OmegaConf.is_missing(node, key):
@@ -92,13 +95,11 @@ def _plain(node: DictConfig | ListConfig, prefix: str, origins: Origins, problem
         except (OmegaConfBaseException, RecursionError) as error:
             problems.append(Problem(path, _interpolation_fault(error), origins.place(path)))
             continue
-        if not isinstance(value, (DictConfig, ListConfig)):
-            mapping[str(key)] = value
-        elif prefix.count(".") > MAX_DEPTH:
+        if prefix.count(".") > MAX_DEPTH:
             problems.append(Problem(path, "an interpolation that contains itself", origins.place(path)))
-        else:
-            mapping[str(key)] = _plain(value, f"{path}.", origins, problems)
-    return mapping if isinstance(node, DictConfig) else list(mapping.values())
+            continue
+        resolved[str(key)] = _plain(value, f"{path}.", origins, problems)
+    return resolved if isinstance(node, DictConfig) else list(resolved.values())
 
 
 def _interpolation_fault(error: Exception) -> str:

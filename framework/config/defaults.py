@@ -68,7 +68,7 @@ class Defaults:
                 if found is not None:
                     self._visit(found, name.rpartition("/")[0])
                 elif not optional:
-                    self._report_missing(name, number, place)
+                    self._report_missing(name, place)
 
     def _names(self, entry: Any, group: str, place: str) -> list[tuple[str, bool]]:
         """The files an entry asks for, as `policy/rgd`, and whether they may be missing."""
@@ -94,14 +94,14 @@ class Defaults:
                 found.append(((path if path.startswith("/") else f"{group}/{path}").strip("/"), optional))
         return found
 
-    def _report_missing(self, name: str, number: int, place: str) -> None:
+    def _report_missing(self, name: str, place: str) -> None:
         group, _, option = name.rpartition("/")
         options = self.search.options(group)
         if group and not self.search.is_group(group):
             message = f"there is no group '{group}'"
         else:
             message = f"there is no {group or 'file'} '{option}'{nearest(option, options)}{listed(options)}"
-        self.problems.append(Problem(f"defaults.{number}", message, place))
+        self.problems.append(Problem("defaults", message, place))
 
     def _ordered(self, file: Path) -> list[Part]:
         """Hydra's order of the documents that `_visit` has read."""
@@ -119,7 +119,9 @@ class Defaults:
                 loader = GlobalHydra.instance().config_loader()
                 ordered = loader.compute_defaults_list(file.stem, choices, RunMode.RUN).defaults
         except (HydraException, ValueError) as error:
-            self.problems.append(Problem("defaults", first_line(error), self._documents[file].place("defaults")))
+            document = self._documents[file]
+            assert document is not None
+            self.problems.append(Problem("defaults", first_line(error), document.place("defaults")))
             return []
         parts = []
         for result in ordered:

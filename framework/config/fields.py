@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,18 +11,20 @@ from pydantic import BaseModel
 from framework.registry import Of, registry
 
 
-def model_at(root: type[BaseModel], path: tuple[str | int, ...], data: Any) -> type[BaseModel] | None:
+def model_at(root: type[BaseModel], path: Sequence[str | int], data: Any) -> type[BaseModel] | None:
     """The model of the section at `path` of `data`, or None when there is none."""
     model: type[BaseModel] | None = root
     annotation: Any = None
     for key in path:
-        data = data[key] if isinstance(data, (dict, list)) else None
+        data = data[key]
         if isinstance(key, int):
             annotation = next(iter(typing.get_args(annotation)), None)
         elif model is not None and key in model.model_fields:
             field = model.model_fields[key]
             # pydantic moves the metadata of a field's own Annotated away from its annotation
-            annotation = typing.Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+            annotation = (
+                typing.Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+            )
         else:
             return None
         model = _model_of(annotation, data)
@@ -50,5 +53,3 @@ def _inner(annotation: Any, origin: type) -> Any:
         return annotation
     found = (_inner(argument, origin) for argument in typing.get_args(annotation))
     return next((inner for inner in found if inner is not None), None)
-
-

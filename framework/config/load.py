@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from framework import plugins
 from framework.config import checks, text
@@ -38,6 +38,19 @@ class LoadedConfig:
     provenance: dict[str, str]
     path: Path
     overrides: tuple[str, ...]
+
+    def origin(self, key: str) -> str:
+        """Where a value was written; for a section or list, where its first value was."""
+        below = (place for other, place in self.provenance.items() if other.startswith(f"{key}."))
+        return self.provenance.get(key) or next(below, "")
+
+    def located(self, error: ConfigError) -> ConfigError:
+        """The same error, found after loading, with this file as its source and the places of its keys."""
+        problems = [
+            problem if problem.where else replace(problem, where=self.origin(problem.path))
+            for problem in error.problems
+        ]
+        return ConfigError(problems, error.source or shown(self.path))
 
 
 def load(conf: str, overrides: Sequence[str] = (), *, world_size: int = 1) -> LoadedConfig:
@@ -85,7 +98,9 @@ def load_saved(path: str | Path) -> LoadedConfig:
         provenance = json.loads(saved.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError([Problem("", f"is not JSON: {error}", shown(saved))]) from error
-    return replace(loaded, provenance={key: provenance.get(key, place) for key, place in loaded.provenance.items()})
+    return replace(
+        loaded, provenance={key: provenance.get(key, place) for key, place in loaded.provenance.items()}
+    )
 
 
 def save(loaded: LoadedConfig, run_dir: Path) -> None:
@@ -117,7 +132,7 @@ def _validate(composition: Composition, world_size: int) -> tuple[RunConfig | No
     problems: list[Problem] = []
     try:
         config = RunConfig.model_validate_json(json.dumps(data), strict=True)
-        sections = {key: getattr(config, key) for key in RunConfig.model_fields}
+        sections: checks.Sections = {key: getattr(config, key) for key in RunConfig.model_fields}
     except ValidationError as error:
         problems = translate(error, RunConfig, data, origins)
         sections = _valid_sections(data)
@@ -126,8 +141,8 @@ def _validate(composition: Composition, world_size: int) -> tuple[RunConfig | No
     return config, problems
 
 
-def _valid_sections(data: dict[str, Any]) -> dict[str, BaseModel]:
-    sections = {}
+def _valid_sections(data: dict[str, Any]) -> checks.Sections:
+    sections: checks.Sections = {}
     for key, field in RunConfig.model_fields.items():
         model = field.annotation
         if isinstance(model, type) and issubclass(model, Section):

@@ -49,7 +49,9 @@ def parse(texts: Sequence[str], search: SearchPath, problems: list[Problem]) -> 
         elif override.package is not None:
             problems.append(_malformed(text, "@package is for defaults lists"))
         elif override.is_sweep_override():
-            problems.append(_malformed(text, "a list is written [a,b]; several runs are not started from here"))
+            problems.append(
+                _malformed(text, "a list is written [a,b]; several runs are not started from here")
+            )
         elif search.is_group(group) and override.is_delete() and value is None:
             groups[group] = None
         elif search.is_group(group) and isinstance(value, str):
@@ -85,7 +87,11 @@ def apply(overrides: Sequence[Override], config: DictConfig, origins: Origins) -
 def _set(override: Override, config: DictConfig) -> str:
     """Whether a YAML file mentions the key or not: the schema knows which keys there are."""
     key, value = override.key_or_group, override.value()
-    if override.is_add() and not isinstance(value, (dict, list)) and OmegaConf.select(config, key) is not None:
+    if (
+        override.is_add()
+        and not isinstance(value, (dict, list))
+        and OmegaConf.select(config, key) is not None
+    ):
         return f"is set already; write {key}=… without the +"
     OmegaConf.update(config, key, value, merge=True, force_add=True)
     return ""

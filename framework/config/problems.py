@@ -1,4 +1,4 @@
-"""What pydantic found, in plain sentences with the place and the nearest valid name; and how it is printed."""
+"""What pydantic found as plain sentences, with places and nearest names; and how problems are printed."""
 
 from __future__ import annotations
 
@@ -95,7 +95,9 @@ def _fault(details: ErrorDetails, root: type[BaseModel], data: dict[str, Any]) -
     if kind == "union_tag_invalid":
         valid = re.findall(r"'([^']*)'", context["expected_tags"])
         name = str(context["tag"])
-        return _Fault((*path, "name"), f"there is no '{name}'", nearest(name, valid) + listed(valid), of_union)
+        return _Fault(
+            (*path, "name"), f"there is no '{name}'", nearest(name, valid) + listed(valid), of_union
+        )
     if kind == "union_tag_not_found":
         return _Fault(path, EXPECTED[kind](context), "", of_union)
     if kind == "literal_error":
@@ -107,9 +109,7 @@ def _fault(details: ErrorDetails, root: type[BaseModel], data: dict[str, Any]) -
     return _Fault(path, details["msg"][0].lower() + details["msg"][1:], got, of_union)
 
 
-def _key_path(
-    location: tuple[str | int, ...], data: Any, kind: str
-) -> tuple[tuple[str | int, ...], bool]:
+def _key_path(location: tuple[str | int, ...], data: Any, kind: str) -> tuple[tuple[str | int, ...], bool]:
     """The location without the tags of unions, and whether it had a tag that is not a component's name."""
     path: list[str | int] = []
     of_union = False
@@ -146,7 +146,9 @@ def render(problems: Sequence[Problem], source: str) -> str:
         return str(problems[0])
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     width = min(max(len(problem.path) for problem in problems), MAX_PATH_WIDTH)
-    texts = [f"{problem.path:<{width}}  {problem.message}" if width else problem.message for problem in problems]
+    texts = [
+        f"{problem.path:<{width}}  {problem.message}" if width else problem.message for problem in problems
+    ]
     lines = [
         f"  {text}  ({problem.where})" if problem.where else f"  {text}"
         for text, problem in zip(texts, problems, strict=True)

@@ -1,0 +1,75 @@
+"""`python -m framework`: finds the verb and turns what a user can cause into one message and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from framework.cli.verbs import DEFAULT_VERB, VERBS, overview, unknown_verb
+from framework.errors import EXIT_OK, ConfigError, UserError
+
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except UserError as error:
+        print(_message(error), file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader, e.g. `head`, has left; what is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(overview())
+        return EXIT_OK
+    if words[0] == "--version":
+        print(_version())
+        return EXIT_OK
+    if words[0] in VERBS:
+        verb, words = words[0], words[1:]
+    elif "=" in words[0] or words[0].startswith("~"):
+        verb = DEFAULT_VERB
+    else:
+        raise unknown_verb(words[0])
+    # One module per verb, imported when it is asked for: `--help` must not wait for torch.
+    module = importlib.import_module(f"framework.cli.{verb}")
+    if "--help" in words or "-h" in words:
+        print((module.__doc__ or "").strip())
+        return EXIT_OK
+    code = module.main(words)
+    assert isinstance(code, int), verb
+    return code
+
+
+def _message(error: UserError) -> str:
+    if not isinstance(error, ConfigError):
+        return f"error: {error}"
+    from framework.config.problems import render
+
+    text = render(error.problems, error.source)
+    return text if text.startswith(error.source or "\n") else f"error: {text}"
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"framework {version('framework')}"
+    except PackageNotFoundError:
+        return "framework (not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

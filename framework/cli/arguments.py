@@ -1,0 +1,86 @@
+"""The words after a verb: positional names, `conf=`, `key=value` overrides and `--flag value`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from framework.config.load import LoadedConfig, load
+from framework.config.sources import available, listed
+from framework.errors import UserError
+from framework.options import nearest
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a verb was given.
+
+    Attributes:
+        names: words without `=`, in order.
+        conf: value of `conf=`, None when absent.
+        overrides: the other words with `=`, and `~key`.
+        flags: `--out FILE` as {"out": "FILE"}.
+    """
+
+    names: tuple[str, ...]
+    conf: str | None
+    overrides: tuple[str, ...]
+    flags: dict[str, str]
+
+    def load(self) -> LoadedConfig:
+        """The configuration of `conf=`.
+
+        Raises:
+            UserError: there is no `conf=`, or a word is neither an override nor expected.
+            ConfigError: the configuration has faults.
+        """
+        if self.conf is None:
+            raise UserError(f"conf=FILE is missing{listed(available()).replace('one of', 'available')}")
+        return load(self.conf, self.overrides, world_size=world_size())
+
+    def expect_names(self, low: int, high: int, usage: str) -> None:
+        """Raises UserError unless between `low` and `high` names were given."""
+        if not low <= len(self.names) <= high:
+            words = " ".join(self.names) or "nothing"
+            raise UserError(f"usage: python -m framework {usage}; got {words}")
+
+
+def parse(words: Sequence[str], flags: Collection[str] = ()) -> Arguments:
+    """Sort `words`; each of `flags` takes a value, as `--out FILE` or `--out=FILE`.
+
+    Raises:
+        UserError: an unknown flag, a flag without its value, or two `conf=`.
+    """
+    names: list[str] = []
+    overrides: list[str] = []
+    given: dict[str, str] = {}
+    conf = None
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        if word.startswith("--"):
+            flag, equals, value = word.removeprefix("--").partition("=")
+            if flag not in flags:
+                offered = [f"--{name}" for name in flags] + ["--help"]
+                raise UserError(f"unknown option --{flag}{nearest(f'--{flag}', offered)}{listed(offered)}")
+            if not equals and not queue:
+                raise UserError(f"--{flag} needs a value")
+            given[flag] = value if equals else queue.pop(0)
+        elif word.startswith("conf="):
+            if conf is not None:
+                raise UserError(f"two configurations: conf={conf} and {word}; give one")
+            conf = word.removeprefix("conf=")
+        elif "=" in word or word.startswith("~"):
+            overrides.append(word)
+        else:
+            names.append(word)
+    return Arguments(tuple(names), conf, tuple(overrides), given)
+
+
+def world_size() -> int:
+    """Number of processes of this run, as launchers announce it."""
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdigit() or int(text) < 1:
+        raise UserError(f"the environment variable WORLD_SIZE must be a whole number from 1; got '{text}'")
+    return int(text)

@@ -1,0 +1,33 @@
+"""usage: python -m framework check conf=FILE [key=value ...]
+
+Report everything that is wrong with a configuration at once; if nothing is, build the run, push one
+batch through it and describe it. Trains nothing and writes nothing.
+
+exit codes: 0 fine, 2 something is wrong
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from framework.cli.arguments import parse
+from framework.errors import EXIT_OK, ConfigError
+
+
+def main(words: Sequence[str]) -> int:
+    """Check one configuration."""
+    arguments = parse(words)
+    arguments.expect_names(0, 0, "check conf=FILE [key=value ...]")
+    loaded = arguments.load()
+    # After validation: a mistake in the file should not wait for torch and the training machinery.
+    from framework.training.check import check
+
+    try:
+        described = check(loaded)
+    except ConfigError as error:
+        raise loaded.located(error) from error
+    width = max((len(label) for label, _ in described), default=0)
+    for label, text in described:
+        print(f"{label:<{width}}  {text}")
+    print("ok")
+    return EXIT_OK

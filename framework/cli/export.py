@@ -1,0 +1,34 @@
+"""usage: python -m framework export RUN [--out FILE] [--checkpoint best|latest|PATH]
+
+Write the weights of a run as safetensors.
+
+  RUN             a run folder
+  --out           the file to write
+  --checkpoint    which weights: the selected ones (best, the default), the newest, or a checkpoint folder
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from framework.cli.arguments import parse
+from framework.errors import EXIT_OK, UserError
+
+
+def main(words: Sequence[str]) -> int:
+    """Export one run and print where the weights are."""
+    arguments = parse(words, flags=("out", "checkpoint"))
+    arguments.expect_names(1, 1, "export RUN [--out FILE] [--checkpoint best|latest|PATH]")
+    if arguments.overrides or arguments.conf:
+        raise UserError("export takes a run folder and no overrides: the run is as it was trained")
+    run_dir = Path(arguments.names[0])
+    if not run_dir.is_dir():
+        raise UserError(f"{run_dir} is not a run folder")
+    from framework.checkpoint.export import (
+        export,
+    )  # imports torch, which a mistyped command need not wait for
+
+    out = Path(arguments.flags["out"]) if "out" in arguments.flags else None
+    print(export(run_dir, out, arguments.flags.get("checkpoint", "best")))
+    return EXIT_OK

@@ -1,0 +1,84 @@
+"""usage: python -m framework list [KIND [NAME]] [plugins=[a,b]]
+
+List the registered components; with a kind and a name, every option of one component.
+
+  KIND            dataset, transform, model, task, policy, optimizer, schedule, engine, callback, reporter
+  plugins=[a,b]   include the components of these plugins
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from framework.cli.arguments import parse
+from framework.cli.listing import load_plugins
+from framework.config.text import scalar
+from framework.config.types import type_text
+from framework.errors import EXIT_OK, UserError
+from framework.options import nearest
+from framework.registry import KINDS, Component, registry
+
+
+def main(words: Sequence[str]) -> int:
+    """Print components or the options of one."""
+    arguments = parse(words)
+    arguments.expect_names(0, 2, "list [KIND [NAME]]")
+    load_plugins(arguments)
+    kind, name = (*arguments.names, "", "")[:2]
+    if kind and kind not in KINDS:
+        raise UserError(f"unknown kind '{kind}'{nearest(kind, KINDS)} (one of: {', '.join(KINDS)})")
+    console = Console()
+    if name:
+        _print_options(console, registry.get(kind, name))
+    else:
+        for each in [kind] if kind else KINDS:
+            _print_names(console, each)
+    return EXIT_OK
+
+
+def _print_names(console: Console, kind: str) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, min_width=18)
+    table.add_column(overflow="fold")
+    for name in registry.names(kind):
+        table.add_row(Text(f"  {name}"), Text(registry.get(kind, name).summary, style="dim"))
+    console.print(Text(kind, style="bold"))
+    console.print(table)
+
+
+def _print_options(console: Console, component: Component) -> None:
+    console.print(Text(f"{component.kind} {component.name}: {component.summary}"))
+    schema = component.model.model_json_schema()
+    options = {key: value for key, value in schema["properties"].items() if key != "name"}
+    if not options:
+        console.print("no options")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("option", no_wrap=True)
+    table.add_column("type")
+    table.add_column("default", overflow="fold")
+    table.add_column("description", overflow="fold", ratio=1)
+    for key, option in options.items():
+        cells = (
+            key,
+            type_text(option, schema.get("$defs", {})),
+            _default(option),
+            option.get("description", ""),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    console.print(table)
+
+
+def _default(option: dict[str, Any]) -> str:
+    if "default" not in option:
+        return "required"
+    value = option["default"]
+    if isinstance(value, list):
+        return f"[{', '.join(scalar(item) for item in value)}]"
+    return "its defaults" if isinstance(value, dict) and value else scalar(value)

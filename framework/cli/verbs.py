@@ -1,0 +1,52 @@
+"""The verbs of the command line, and what the first help page says."""
+
+from __future__ import annotations
+
+from framework.errors import UserError
+
+DEFAULT_VERB = "train"
+
+#: verb -> one line of help; each verb is a module of this package, its docstring the rest of the help
+VERBS = {
+    "train": "train, evaluate and save a run (the default: the word may be left out)",
+    "check": "everything that is wrong with a configuration, then one batch; trains nothing",
+    "show": "the resolved configuration, each value with the file and line it came from",
+    "diff": "what differs between two configurations or runs",
+    "list": "the registered components; with a kind and a name, all options of one",
+    "export": "the weights of a run as safetensors",
+    "schema": "JSON Schema of run files, for editors",
+}
+
+_OVERVIEW = """\
+usage: python -m framework [VERB] conf=FILE [key=value ...]
+
+Trains what a YAML file describes.
+
+{verbs}
+
+  conf=FILE       a path, a run folder, or a name under conf/
+  key=value       change a value (train.epochs=3) or swap a group (policy=group_dro)
+
+  --help          this page; after a verb, the help of that verb
+  --version       the version
+
+examples:
+  python -m framework conf=vit_rgd.yaml
+  python -m framework check conf=vit_rgd.yaml policy=group_dro train.epochs=3"""
+
+
+def overview() -> str:
+    """The first help page."""
+    width = max(map(len, VERBS)) + 2
+    return _OVERVIEW.format(verbs="\n".join(f"  {verb:<{width}}{text}" for verb, text in VERBS.items()))
+
+
+def unknown_verb(word: str) -> UserError:
+    """The error for a first word that is neither a verb nor `key=value`."""
+    from framework.options import nearest  # imports pydantic, which `--help` does not need
+
+    if word.startswith("-"):
+        return UserError(f"unknown option {word}{nearest(word, ['--help', '--version'])}")
+    if word.endswith((".yaml", ".yml")) or "/" in word:
+        return UserError(f"unknown verb '{word}'; to train this file write conf={word}")
+    return UserError(f"unknown verb '{word}'{nearest(word, VERBS)} (one of: {', '.join(VERBS)})")
