@@ -69,6 +69,7 @@ def _find(run_dir: Path, which: str) -> Checkpoint:
 def _weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
     engine: dict[str, Any] = checkpoint.parts["engine"]
     model: dict[str, Tensor] = engine["model"]
-    # The average holds parameters; buffers are the model's own.
-    average: dict[str, Tensor] = engine["ema"]["average"] if "ema" in engine else {}
-    return {name: average.get(name, tensor).contiguous() for name, tensor in model.items()}
+    average: dict[str, Tensor] = engine.get("ema", {})
+    # Buffers have no average; a tied parameter has one under the first of its names.
+    by_identity = {id(model[name]): tensor for name, tensor in average.items()}
+    return {name: by_identity.get(id(tensor), tensor).contiguous() for name, tensor in model.items()}

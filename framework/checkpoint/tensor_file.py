@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from framework.checkpoint.tree import STORED_DTYPES
+from framework.checkpoint.tree import STORED_DTYPES, as_bytes
 
 #: the header is padded so that every tensor starts at a multiple of its item size
 _ALIGNMENT = 8
@@ -39,12 +38,12 @@ def tensor_chunks(
     yield text
     for name in order:
         if tensors[name].numel():
-            yield tensors[name].reshape(-1).view(torch.uint8).numpy().data
+            yield as_bytes(tensors[name]).numpy().data
 
 
 @contextmanager
 def open_tensors(path: Path) -> Iterator[Callable[[str], Tensor]]:
-    """Inside, a function that reads one tensor by name.
+    """Inside, a function that reads one tensor by name, and gives the same object for the same name.
 
     The tensors own their memory: the file may be deleted afterwards.
 
@@ -52,4 +51,11 @@ def open_tensors(path: Path) -> Iterator[Callable[[str], Tensor]]:
         safetensors.SafetensorError: this is not such a file, or has no tensor of a name.
     """
     with safe_open(path, framework="pt") as file:
-        yield lambda name: file.get_tensor(name).clone()
+        read: dict[str, Tensor] = {}
+
+        def get(name: str) -> Tensor:
+            if name not in read:
+                read[name] = file.get_tensor(name).clone()
+            return read[name]
+
+        yield get

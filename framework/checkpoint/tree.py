@@ -72,17 +72,24 @@ def flatten(state: Mapping[str, Any], *, copy: bool) -> FlatState:
         TypeError: something in the tree is not a kind of value that can be kept.
     """
     tensors: dict[str, Tensor] = {}
+    names: dict[object, str] = {}
+    # An address identifies a tensor only for as long as the tensor lives.
+    alive: list[Tensor] = []
 
-    def keep(tensor: Tensor, path: tuple[str, ...]) -> str:
-        name = _name(path)
-        tensors[name] = _to_host(tensor, copy=copy)
+    def keep(tensor: Tensor, path: tuple[str, ...], identity: object) -> str:
+        alive.append(tensor)
+        name = names.setdefault(identity, _name(path))
+        if name not in tensors:
+            tensors[name] = _to_host(tensor, copy=copy)
         return name
 
     return FlatState(_encode(state, (), keep), tensors)
 
 
 def unflatten(skeleton: Any, get: Callable[[str], Tensor]) -> Any:
-    """The tree of a skeleton; `get` finds a tensor by name.
+    """The tree of a skeleton; `get` finds a tensor by name, and the same one for the same name.
+
+    Tied tensors (one memory, one shape) are kept once and come back as one object.
 
     Raises:
         ValueError: this is not a skeleton that `flatten` made.
@@ -113,7 +120,13 @@ def unflatten(skeleton: Any, get: Callable[[str], Tensor]) -> Any:
     return {k: unflatten(v, get) for k, v in skeleton.items()}
 
 
-def _encode(value: Any, path: tuple[str, ...], keep: Callable[[Tensor, tuple[str, ...]], str]) -> Any:
+def as_bytes(tensor: Tensor) -> Tensor:
+    """The memory of a contiguous tensor, as uint8."""
+    # `view` looks at strides even where a dimension of size 1 makes them meaningless.
+    return tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8)
+
+
+def _encode(value: Any, path: tuple[str, ...], keep: Callable[[Tensor, tuple[str, ...], object], str]) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     match value:
@@ -127,17 +140,17 @@ def _encode(value: Any, path: tuple[str, ...], keep: Callable[[Tensor, tuple[str
             if value.layout != torch.strided or value.is_quantized or value.is_meta:
                 raise TypeError(f"state at {_show(path)} is a {value.layout} {value.device} tensor")
             if value.dtype in STORED_DTYPES:
-                return {"$tensor": keep(value, path)}
+                return {"$tensor": keep(value, path, _identity(value) if value.numel() else path)}
             dtype = str(value.dtype).removeprefix("torch.")
             if dtype not in _RAW_DTYPES:
                 raise TypeError(f"state at {_show(path)} is a tensor of {dtype}")
-            raw = value.detach().resolve_conj().contiguous().reshape(-1).view(torch.uint8)
-            return {"$raw": [keep(raw, path), dtype, list(value.shape)]}
+            raw = as_bytes(value.detach().resolve_conj().cpu().contiguous())
+            return {"$raw": [keep(raw, path, path), dtype, list(value.shape)]}
         case np.ndarray():
             if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
                 raise TypeError(f"state at {_show(path)} is an array of {value.dtype}")
             native = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
-            return {"$array": keep(torch.from_numpy(native), path)}
+            return {"$array": keep(torch.from_numpy(native), path, path)}
         case list() | tuple():
             return [_encode(item, (*path, str(i)), keep) for i, item in enumerate(value)]
         case Mapping():
@@ -147,6 +160,11 @@ def _encode(value: Any, path: tuple[str, ...], keep: Callable[[Tensor, tuple[str
             inner = {key: _encode(item, (*path, key), keep) for key, item in value.items()}
             return {"$dict": inner} if any(key.startswith("$") for key in inner) else inner
     raise TypeError(f"state at {_show(path)} is a {type(value).__name__}, which a checkpoint cannot keep")
+
+
+def _identity(tensor: Tensor) -> object:
+    place = (str(tensor.device), tensor.data_ptr(), tensor.is_neg())
+    return place, tensor.dtype, tensor.shape, tensor.stride()
 
 
 def _to_host(tensor: Tensor, *, copy: bool) -> Tensor:
