@@ -40,6 +40,7 @@ class Composition:
 
 def compose(file: Path, overrides: Sequence[str]) -> Composition:
     """Merge `file`, what its defaults list names, and `overrides`."""
+    file = file.resolve()
     search = SearchPath.of(file)
     origins = Origins(shown(file))
     problems: list[Problem] = []
