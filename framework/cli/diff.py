@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from framework.cli.output import console
 from framework.config.load import LoadedConfig, load, load_saved
 from framework.config.provenance import is_leaf, walk
-from framework.config.sources import locate
+from framework.config.sources import locate, shown
 from framework.config.text import scalar
 from framework.errors import EXIT_OK, UserError
 
@@ -33,11 +33,11 @@ def main(words: Sequence[str]) -> int:
         print("no difference")
         return EXIT_OK
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("key", str(left.path), str(right.path)):
-        table.add_column(heading, overflow="fold")
+    for heading in ("key", _title(left), _title(right)):
+        table.add_column(Text(heading), overflow="fold")
     for key, one, other in rows:
         table.add_row(Text(key), _cell(one, left.origin(key)), _cell(other, right.origin(key)))
-    Console(soft_wrap=False).print(table)
+    console().print(table)
     return EXIT_DIFFERENT
 
 
@@ -48,6 +48,10 @@ def differences(left: dict[str, object], right: dict[str, object]) -> list[tuple
     keys = dict.fromkeys([*one, *other])
     pairs = ((key, one.get(key, ABSENT), other.get(key, ABSENT)) for key in keys)
     return [(key, a, b) for key, a, b in pairs if a != b]
+
+
+def _title(loaded: LoadedConfig) -> str:
+    return " ".join([shown(loaded.path), *loaded.overrides])
 
 
 def _cell(value: str, origin: str) -> Text:

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from framework.cli.arguments import parse
 from framework.cli.listing import load_plugins
+from framework.cli.output import console
 from framework.config.text import scalar
 from framework.config.types import type_text
 from framework.errors import EXIT_OK, UserError
@@ -33,52 +34,45 @@ def main(words: Sequence[str]) -> int:
     kind, name = (*arguments.names, "", "")[:2]
     if kind and kind not in KINDS:
         raise UserError(f"unknown kind '{kind}'{nearest(kind, KINDS)} (one of: {', '.join(KINDS)})")
-    console = Console()
+    out = console()
     if name:
-        _print_options(console, registry.get(kind, name))
+        _print_options(out, registry.get(kind, name))
     else:
         for each in [kind] if kind else KINDS:
-            _print_names(console, each)
+            _print_names(out, each)
     return EXIT_OK
 
 
-def _print_names(console: Console, kind: str) -> None:
+def _print_names(out: Console, kind: str) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, min_width=18)
     table.add_column(overflow="fold")
     for name in registry.names(kind):
         table.add_row(Text(f"  {name}"), Text(registry.get(kind, name).summary, style="dim"))
-    console.print(Text(kind, style="bold"))
-    console.print(table)
+    out.print(Text(kind, style="bold"))
+    out.print(table)
 
 
-def _print_options(console: Console, component: Component) -> None:
-    console.print(Text(f"{component.kind} {component.name}: {component.summary}"))
+def _print_options(out: Console, component: Component) -> None:
+    """A line `option: type = default` for each, its description below."""
+    out.print(Text(f"{component.kind} {component.name}", style="bold"))
+    out.print(Text(component.summary))
     schema = component.model.model_json_schema()
     options = {key: value for key, value in schema["properties"].items() if key != "name"}
-    if not options:
-        console.print("no options")
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("option", no_wrap=True)
-    table.add_column("type")
-    table.add_column("default", overflow="fold")
-    table.add_column("description", overflow="fold", ratio=1)
     for key, option in options.items():
-        cells = (
-            key,
-            type_text(option, schema.get("$defs", {})),
-            _default(option),
-            option.get("description", ""),
-        )
-        table.add_row(*(Text(cell) for cell in cells))
-    console.print(table)
+        types = type_text(option, schema.get("$defs", {}))
+        out.print()
+        out.print(Text.assemble("  ", (key, "bold"), f": {types}{_default(option)}"))
+        if "description" in option:
+            out.print(Padding(Text(option["description"], style="dim"), (0, 0, 0, 6), expand=False))
+    if not options:
+        out.print("  no options")
 
 
 def _default(option: dict[str, Any]) -> str:
     if "default" not in option:
-        return "required"
+        return " (required)"
     value = option["default"]
     if isinstance(value, list):
-        return f"[{', '.join(scalar(item) for item in value)}]"
-    return "its defaults" if isinstance(value, dict) and value else scalar(value)
+        return f" = [{', '.join(scalar(item) for item in value)}]"
+    return "" if isinstance(value, dict) and value else f" = {scalar(value)}"

@@ -142,7 +142,7 @@ def _shown(value: Any) -> str:
 
 def render(problems: Sequence[Problem], source: str) -> str:
     """The message for a terminal: a headline with the file, then one aligned line per problem."""
-    if len(problems) == 1 and not problems[0].path:
+    if len(problems) == 1 and not (problems[0].path and source):
         return str(problems[0])
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     width = min(max(len(problem.path) for problem in problems), MAX_PATH_WIDTH)

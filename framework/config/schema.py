@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from framework.options import Count, Fraction, Natural, OpenFraction, Positive
-from framework.registry import ComponentConfig, Of
+from framework.registry import KINDS, ComponentConfig, Of, registry
 
 
 class Section(BaseModel):
@@ -180,6 +180,11 @@ class RunConfig(Section):
 
 def rebuild() -> None:
     """Build the schema anew from what is registered now, plugins included."""
-    # A model that was used before keeps its schema, so those that hold components come first, inside out.
+    # A model that was used before keeps the schema it had then, so those that hold components go first.
+    for kind in KINDS:
+        for name in registry.names(kind):
+            model = registry.get(kind, name).model
+            if model.__pydantic_complete__:
+                model.model_rebuild(force=True)
     DataConfig.model_rebuild(force=True)
     RunConfig.model_rebuild(force=True)
