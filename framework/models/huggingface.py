@@ -130,7 +130,8 @@ def _random_config(
             return transformers.AutoConfig.for_model(model_type, **usable)
     # The configuration classes check their fields each in its own way, with errors of their own.
     except Exception as error:
-        raise ValueError(f"the config of {model_type} is refused: {error}") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"the config of {model_type} is refused: {reason}") from error
 
 
 def _image_fields(spec: DataSpec) -> dict[str, Any]:
