@@ -127,5 +127,6 @@ class RawTable(Unfitted):
         holes = [f"{name} ({count})" for name, count in counts.items() if count]
         if holes:
             raise DataError(
-                f"values are missing in {', '.join(holes)}; drop the columns or set missing to indicator or mean"
+                f"values are missing in {', '.join(holes)};"
+                " drop these columns or set `missing` to indicator or mean"
             )

@@ -87,7 +87,8 @@ def _row(text: str, content: Arff, where: str) -> list[str | None]:
 
 def _values(text: str) -> list[str]:
     """The comma-separated values of a line."""
-    values, place = [], 0
+    values: list[str] = []
+    place = 0
     while place < len(text):
         match = _VALUE.match(text, place)
         if match is None:

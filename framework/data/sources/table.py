@@ -113,7 +113,7 @@ def table(
 
 def _check_columns(path: Path, frame: DataFrame, wanted: tuple[str, ...]) -> None:
     columns = [str(name) for name in frame.columns]
-    frame.columns = columns  # type: ignore[assignment]
+    frame.columns = columns
     for name in wanted:
         if str(name) not in columns:
             raise DataError(
@@ -151,6 +151,9 @@ def _real(column: Series, path: Path) -> np.ndarray:
             f"{path}: column '{column.name}' must be numbers, but row {row + 1} has '{column.iloc[row]}'"
         )
     values: np.ndarray = found.to_numpy(dtype=np.float64)
+    if np.isinf(values).any():
+        row = int(np.isinf(values).argmax())
+        raise DataError(f"{path}: column '{column.name}' is infinite in row {row + 1}")
     return values
 
 

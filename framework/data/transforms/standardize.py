@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
@@ -52,23 +51,21 @@ class _Affine:
 
 
 def _moments(dataset: Dataset) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation, float64, (features,) or (channels, 1, 1); two passes, for precision."""
+    """Mean and standard deviation, float64, (features,) or (channels, 1, 1).
+
+    The samples are read once, as decoding them may be slow; moments of chunks are merged (Chan et al.).
+    """
     over = (0,) if len(dataset.spec.input_shape) == 1 else (0, -2, -1)
-    count = len(dataset) * dataset.spec.num_features
-    total: Tensor | float = 0.0
-    for chunk in _chunks(dataset):
-        total = total + chunk.sum(over, keepdim=True)
-    assert isinstance(total, Tensor)
-    count = count // total.numel()
-    mean = total / count
-    squares: Tensor | float = 0.0
-    for chunk in _chunks(dataset):
-        squares = squares + (chunk - mean).square().sum(over, keepdim=True)
-    assert isinstance(squares, Tensor)
-    return mean[0], (squares / count).sqrt()[0]
-
-
-def _chunks(dataset: Dataset) -> Iterator[Tensor]:
+    count = 0
+    mean = squares = torch.zeros(1, dtype=torch.float64)
     for start in range(0, len(dataset), _CHUNK):
         positions = np.arange(start, min(start + _CHUNK, len(dataset)))
-        yield single_input(dataset.fetch(positions, None)[0]).double()
+        chunk = single_input(dataset.fetch(positions, None)[0]).double()
+        chunk_mean = chunk.mean(over, keepdim=True)
+        size = chunk.numel() // chunk_mean.numel()
+        shift = chunk_mean - mean
+        squares = squares + (chunk - chunk_mean).square().sum(over, keepdim=True)
+        squares = squares + shift.square() * (count * size / (count + size))
+        mean = mean + shift * (size / (count + size))
+        count += size
+    return mean[0], (squares / count).sqrt()[0]
