@@ -21,7 +21,7 @@ _ROWS = 15
 
 @register.callback("profile")
 class Profile(Callback):
-    """Writes a chrome trace of some steps to profile/ in the run folder, and a table of their costs to log.txt.
+    """Writes a chrome trace of some steps to profile/ in the run folder, and their costs to log.txt.
 
     Args:
         first: first step that is profiled; the steps before it warm up.

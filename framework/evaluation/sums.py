@@ -31,6 +31,7 @@ class Sums:
         """The sums of one batch: `measures` (batch,) each, `groups` (batch,) ids below `num_groups`."""
 
         def per_group(values: Tensor) -> Tensor:
+            assert values.shape == groups.shape, f"a measure must be per sample; got {tuple(values.shape)}"
             zeros = torch.zeros(num_groups, dtype=torch.float64, device=groups.device)
             return zeros.index_add_(0, groups, values.detach().to(torch.float64))
 
