@@ -193,7 +193,7 @@ class CheckpointStore:
     def _candidates(self) -> list[Path]:
         """Folders under a good name, and those that a kill left aside in the middle of being replaced."""
         try:
-            paths = sorted(self.folder.iterdir())
+            paths = sorted(path for path in self.folder.iterdir() if path.is_dir())
         except OSError:
             return []
         found = []
