@@ -20,7 +20,7 @@ defaults:
   - optimizer: sgd
   - schedule: constant
   - engine: single
-  - reporting: quiet
+  - override reporting: quiet
   - _self_
 name: tiny
 model: {hidden: [16]}

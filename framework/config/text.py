@@ -57,4 +57,7 @@ def scalar(value: Any) -> str:
         return json.dumps(value.replace("${", "\\${"), ensure_ascii=False)
     if isinstance(value, float) and not math.isfinite(value):
         return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
-    return repr(value) if isinstance(value, float) else json.dumps(value)
+    if isinstance(value, float):
+        # YAML 1.1 takes 1e-08 for text; every reader takes 1.0e-08 for a number.
+        return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
+    return json.dumps(value)

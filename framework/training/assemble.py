@@ -33,7 +33,7 @@ from framework.registry import registry
 from framework.stateful import Stateful
 from framework.tasks.base import Task
 from framework.training.guards import NonFiniteGuard
-from framework.training.hooks import Callback, Record, Reporter
+from framework.training.hooks import Callback, Record, Reporting, Silent
 from framework.training.progress import Meter, Progress
 from framework.training.step import Step, StepResult
 
@@ -67,7 +67,7 @@ class Run:
     meter: Meter
     selector: Selector
     callbacks: Sequence[Callback]
-    reporters: Any
+    reporters: Reporting
     store: CheckpointStore | None
     meta: dict[str, Any] = field(default_factory=dict)
     last: StepResult | None = None
@@ -143,7 +143,7 @@ def assemble(
     *,
     dir: Path | None = None,
     store: CheckpointStore | None = None,
-    reporters: Sequence[Reporter] = (),
+    reporters: Reporting | None = None,
     world: World | None = None,
 ) -> Run:
     """Build the run that `config` describes; nothing is trained and nothing written.
@@ -167,6 +167,8 @@ def assemble(
     policy = _build_policy(config, data).to(device)
     engine = _build_engine(config, model, policy, world, device)
     schedule: Schedule = registry.build("schedule", config.schedule, num_steps=num_steps)
+    # Now, not at the first step: a checkpoint is loaded into groups that hold the schedule's keys.
+    schedule.apply(engine.optimizer, 0)
 
     progress = Progress(num_steps, steps_per_epoch)
     guard = NonFiniteGuard(config.train.max_skipped, lambda: _last_good(store))
@@ -195,7 +197,7 @@ def assemble(
         meter=Meter(device),
         selector=Selector(config.select.metric, config.select.mode, config.select.patience, task),
         callbacks=[registry.build("callback", callback) for callback in config.callbacks],
-        reporters=reporters,
+        reporters=reporters if reporters is not None else Silent(),
         store=store,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from framework.training.assemble import Run
@@ -94,3 +94,29 @@ class Reporter(ABC):
     @abstractmethod
     def close(self, outcome: str) -> None:
         """The run ended: `finished`, `stopped`, `interrupted` or `failed`."""
+
+
+class Reporting(Protocol):
+    """What the loop needs of all reporters together."""
+
+    def record(self, record: Record) -> None:
+        """Take one record."""
+
+    def progress(self, step: int, epoch: int) -> None:
+        """A step was taken."""
+
+    def sync(self) -> None:
+        """Make all records durable."""
+
+
+class Silent(Reporter):
+    """Reports to nobody: for a rehearsal."""
+
+    def start(self, header: RunHeader) -> None:
+        """Nothing."""
+
+    def record(self, record: Record) -> None:
+        """Nothing."""
+
+    def close(self, outcome: str) -> None:
+        """Nothing."""

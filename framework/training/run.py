@@ -11,7 +11,7 @@ from framework.config.load import LoadedConfig, save
 from framework.errors import EXIT_OK, EXIT_REQUEUE
 from framework.registry import registry
 from framework.reporting.fanout import Reporters
-from framework.reporting.jsonl import FILE_NAME, JsonlReporter
+from framework.reporting.jsonl import FILE_NAME, JsonLines
 from framework.reporting.log_file import open_log
 from framework.run_folder import RunFolder, environment, record_environment, truncate_metrics
 from framework.training.assemble import Run, assemble
@@ -43,7 +43,7 @@ def train(loaded: LoadedConfig) -> int:
         open_log(folder.path),
     ):
         store = CheckpointStore(folder.checkpoints)
-        reporters = Reporters([JsonlReporter(folder.path)])
+        reporters = Reporters([JsonLines(folder.path)])
         reporters.extend(
             registry.build("reporter", reporter, run_dir=folder.path) for reporter in config.reporters
         )
@@ -58,15 +58,19 @@ def train(loaded: LoadedConfig) -> int:
             save(loaded, folder.path)
         truncate_metrics(folder.path / FILE_NAME, checkpoint.step if checkpoint is not None else None)
         record_environment(folder.path, environment(seed=config.seed))
-        return _conduct(run, folder, signals, resumed_at=checkpoint.step if checkpoint is not None else None)
+        return _conduct(
+            run, folder, reporters, signals, resumed_at=checkpoint.step if checkpoint is not None else None
+        )
 
 
-def _conduct(run: Run, folder: RunFolder, signals: StopSignal, resumed_at: int | None) -> int:
+def _conduct(
+    run: Run, folder: RunFolder, reporters: Reporters, signals: StopSignal, resumed_at: int | None
+) -> int:
     """Run the loop; whatever happens, the reporters are closed and the folder says how it ended."""
     outcome, reason = "failed", ""
     try:
         folder.set_status("running", run.progress.step)
-        run.reporters.start(_header(run, folder.path, resumed_at))
+        reporters.start(_header(run, folder.path, resumed_at))
         run.report(
             {"event": "run", "step": run.progress.step, "epoch": run.progress.epoch, "resumed_at": resumed_at}
         )
@@ -79,7 +83,7 @@ def _conduct(run: Run, folder: RunFolder, signals: StopSignal, resumed_at: int |
     finally:
         run.loader.close()
         folder.set_status(outcome, run.progress.step, reason)  # type: ignore[arg-type]
-        run.reporters.close(outcome)
+        reporters.close(outcome)
     if outcome == "interrupted":
         logger.warning(
             "stopped by %s at step %d; start the same run.dir again to go on", reason, run.progress.step

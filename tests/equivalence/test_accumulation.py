@@ -30,7 +30,9 @@ COMMON = ["train.clip_norm=1.0", "train.steps=10", "train.weight_decay_on=all"]
 
 
 def trained(folder: Path, overrides: list[str]) -> Run:
-    run = assembled(folder, [*COMMON, "evaluate.every_epochs=null", "checkpoint.every_epochs=null", *overrides])
+    run = assembled(
+        folder, [*COMMON, "evaluate.every_epochs=null", "checkpoint.every_epochs=null", *overrides]
+    )
     with StopSignal() as signals:
         while not run.progress.done:
             advance(run, signals)

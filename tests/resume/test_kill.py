@@ -32,7 +32,7 @@ COMMON = [
 KILLS = 6
 #: a fresh process per start, without importing torch each time
 START = multiprocessing.get_context("forkserver")
-START.set_forkserver_preload(["tests.resume.test_kill", "framework.training.run"])
+START.set_forkserver_preload(["framework.training.run"])
 
 
 def work(conf: str, overrides: list[str]) -> None:
