@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import re
 import select
+import struct
 import subprocess
 import sys
+import termios
 import threading
 from pathlib import Path
 
@@ -151,10 +154,15 @@ def on_terminal(columns: int) -> str:
         "t.drive(t.ConsoleReporter(), num_groups=30)"
     )
     main, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
-    environment |= {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "40"}
+    environment |= {"TERM": "xterm-256color"}
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(Path(__file__).parent)], stdout=side, stderr=side, env=environment
+        [sys.executable, "-c", code, str(Path(__file__).parent)],
+        stdin=side,
+        stdout=side,
+        stderr=side,
+        env=environment,
     )
     os.close(side)
     output = bytearray()

@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framework.errors import UserError
@@ -30,11 +30,13 @@ def bits(value):
 texts = st.text().filter(lambda text: text not in ("NaN", "Infinity", "-Infinity"))
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | texts,
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
 )
 
 
-@given(st.dictionaries(st.text(), values))
+@settings(max_examples=80, deadline=None)
+@given(st.dictionaries(st.text(max_size=8), values, max_size=5))
 def test_every_record_comes_back_bit_for_bit_from_one_line_of_strict_json(record):
     line = encode(record)
     assert "\n" not in line
