@@ -48,36 +48,47 @@ def compose(file: Path, overrides: Sequence[str]) -> Composition:
     parts = Defaults(search, parsed, problems).parts(file)
     if not parts:
         return Composition({}, origins, problems, complete=False)
-    config = OmegaConf.create({})
+    merged: dict[str, Any] = {}
     # A group chosen on the command line replaces its whole section, whatever the run file added to it.
     for part in (part for part in parts if part.swapped is None):
-        config = _merge(config, part, origins)
+        _merge(merged, part, origins)
     for group in parsed.groups:
-        _remove(config, group.replace("/", "."), origins)
+        _remove(merged, group, origins)
     for part in (part for part in parts if part.swapped is not None):
-        config = _merge(config, part, origins)
+        _merge(merged, part, origins)
+    config = OmegaConf.create(merged)
     problems += overrides_module.apply(parsed.values, config, origins)
     data = _plain(config, "", origins, problems)
     assert isinstance(data, dict)
     return Composition(data, origins, problems, complete=True)
 
 
-def _merge(config: DictConfig, part: Part, origins: Origins) -> DictConfig:
-    values: dict[str, Any] = part.document.values
+def _merge(config: dict[str, Any], part: Part, origins: Origins) -> None:
+    values = part.document.values
     for key in reversed(part.package.split(".") if part.package else []):
         values = {key: values}
-    merged = OmegaConf.merge(config, values)
-    assert isinstance(merged, DictConfig)
+    _merge_into(config, values)
     origins.add_document(part.document, part.package)
-    return merged
 
 
-def _remove(config: DictConfig, key: str, origins: Origins) -> None:
-    section, _, last = key.rpartition(".")
-    parent = OmegaConf.select(config, section) if section else config
-    if isinstance(parent, DictConfig):
-        parent.pop(last, None)
-    origins.drop(key)
+def _merge_into(config: dict[str, Any], values: dict[str, Any]) -> None:
+    """Mappings merge; a list or a single value replaces whatever was there."""
+    for key, value in values.items():
+        if not isinstance(value, dict):
+            config[key] = value
+            continue
+        if not isinstance(config.get(key), dict):
+            config[key] = {}
+        _merge_into(config[key], value)
+
+
+def _remove(config: dict[str, Any], group: str, origins: Origins) -> None:
+    *sections, last = group.split("/")
+    for section in sections:
+        inner = config.get(section)
+        config = inner if isinstance(inner, dict) else {}
+    config.pop(last, None)
+    origins.drop(group.replace("/", "."))
 
 
 def _plain(node: Any, prefix: str, origins: Origins, problems: list[Problem]) -> Any:
@@ -98,6 +109,10 @@ def _plain(node: Any, prefix: str, origins: Origins, problems: list[Problem]) ->
             continue
         if prefix.count(".") > MAX_DEPTH:
             problems.append(Problem(path, "an interpolation that contains itself", origins.place(path)))
+            continue
+        if not isinstance(value, (DictConfig, ListConfig, str, int, float, type(None))):
+            message = f"must be text, a number, true, false or null; got {type(value).__name__}"
+            problems.append(Problem(path, message, origins.place(path)))
             continue
         resolved[str(key)] = _plain(value, f"{path}.", origins, problems)
     return resolved if isinstance(node, DictConfig) else list(resolved.values())

@@ -122,6 +122,8 @@ def _syntax_problem(error: yaml.YAMLError, name: str) -> Problem:
         return Problem("", f"is not YAML: {first_line(error)}", name)
     mark = error.problem_mark
     context = f" {error.context}" if error.context else ""
+    if error.context_mark is not None and error.context_mark.line != mark.line:
+        context += f" that starts in line {error.context_mark.line + 1}"
     return Problem("", f"is not YAML: {error.problem}{context}", f"{name}:{mark.line + 1}:{mark.column + 1}")
 
 

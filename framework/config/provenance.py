@@ -28,6 +28,10 @@ class Origins:
 
     def add(self, key: str, value: Any, place: str) -> None:
         """`key` was set to `value`, with all that is in it, at `place`."""
+        section = key.rpartition(".")[0]
+        while section and section not in self._places:
+            self._places[section] = place
+            section = section.rpartition(".")[0]
         self._put(key, value, place)
         for below, inner in walk(value, f"{key}."):
             self._put(below, inner, place)

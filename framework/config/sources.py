@@ -64,11 +64,11 @@ def locate(conf: str) -> Path:
         ConfigError: there is no such file; the message offers the nearest name.
     """
     path = Path(conf)
-    if path.is_dir():
+    if conf and path.is_dir():
         if not (path / RUN_CONFIG).is_file():
             raise ConfigError([Problem("", f"{conf} is a folder without {RUN_CONFIG}, so not a run")])
         return path / RUN_CONFIG
-    if not path.exists():
+    if not conf or not path.exists():
         path = _by_name(conf)
     if path.suffix != ".yaml":
         raise ConfigError([Problem("", f"{conf}: a configuration file must end in .yaml")])
