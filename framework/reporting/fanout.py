@@ -45,12 +45,15 @@ class Reporters(list[Reporter]):
         self._each(lambda reporter: reporter.close(outcome))
 
     def _each(self, call: Callable[[Reporter], None], passed_on: tuple[type[Exception], ...] = ()) -> None:
+        failures: list[Exception] = []
         for reporter in list(self):
             try:
                 call(reporter)
             except Exception as error:
                 if getattr(reporter, "essential", False) or isinstance(error, passed_on):
-                    raise
+                    # Raised when the others have had the call: a bar that is never closed hides the cursor.
+                    failures.append(error)
+                    continue
                 self.remove(reporter)
                 logger.warning(
                     "%s failed and is switched off for the rest of the run: %s: %s",
@@ -59,3 +62,5 @@ class Reporters(list[Reporter]):
                     error,
                     exc_info=logger.isEnabledFor(logging.DEBUG),
                 )
+        if failures:
+            raise failures[0]

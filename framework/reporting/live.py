@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from rich.console import Console, Group
@@ -36,7 +37,13 @@ class LiveProgress:
         self._samples_per_second: float | None = None
         self._evaluation: Record = {}
         self._paced_step, self._paced_at, self._evaluating = resumed_at, self._started, 0.0
-        self._live = Live(console=console, auto_refresh=False, transient=True, get_renderable=self._draw)
+        self._live = Live(
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            get_renderable=self._draw,
+            redirect_stderr=sys.stderr.isatty(),  # what goes to a file must get there
+        )
 
     def start(self) -> None:
         """Show the bar."""

@@ -76,6 +76,13 @@ def test_the_failure_of_an_essential_reporter_goes_on(where):
     assert len(reporters) == 1
 
 
+def test_all_are_closed_even_if_an_essential_one_fails():
+    bar = Spy()
+    with pytest.raises(UserError, match="disk full"):
+        Reporters([Essential("close", UserError("disk full")), bar]).close("failed")
+    assert bar.calls == ["close"]
+
+
 def test_a_user_error_at_the_start_goes_on_but_later_it_does_not():
     with pytest.raises(UserError, match="not logged in"):
         call_all(Reporters([Spy("start", UserError("not logged in"))]))
