@@ -15,7 +15,6 @@ from framework.checkpoint.tensor_file import tensor_chunks
 from framework.errors import CheckpointError
 from framework.files import replace_file
 from framework.run_folder.folder import CHECKPOINTS
-from framework.run_folder.same_run import saved_config
 
 FILE_NAME = "model.safetensors"
 
@@ -35,10 +34,9 @@ def export(run_dir: Path, out: Path | None = None, which: str = BEST) -> Path:
 
     Raises:
         CheckpointError: there is no such checkpoint, it is damaged, or the file cannot be written.
-        ConfigError: the run folder's config.yaml cannot be read.
     """
-    config = saved_config(run_dir)
     checkpoint = _find(run_dir, which)
+    config = checkpoint.meta.get("config", {})
     weights = _weights(checkpoint)
     metadata = {
         "format": "pt",

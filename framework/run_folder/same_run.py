@@ -40,6 +40,8 @@ def differences(saved: Mapping[str, Any], config: Mapping[str, Any]) -> list[str
     """One line per key that makes `config` another run than `saved`: `optimizer.lr: 0.1 there, 0.2 now`."""
     # Through YAML, as the saved one went: tuples become lists there, and numbers take one spelling.
     there, now = _leaves(saved), _leaves(yaml.safe_load(yaml.safe_dump(dict(config))))
+    # Interpolations that were meant as text are escaped in the file.
+    there = {key: text.replace(r"\\${", "${") for key, text in there.items()}
     lines = []
     for key in sorted(there.keys() | now.keys()):
         if any(key == free or key.startswith(f"{free}.") for free in MAY_DIFFER):

@@ -69,6 +69,7 @@ def check(store: CheckpointStore, allowed: set, scene: str) -> tuple[int, int] |
         assert found in allowed
         assert is_exact(checkpoint)
         assert not checkpoint.refused
+        assert store.marked("latest") in {None, *store.steps()}, "never a pointer to what is not there yet"
         for step in store.steps():
             assert is_exact(store.load(step)), "no half checkpoint under a good name"
     else:
