@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from framework.errors import UserError
 
 #: bytes handed to the system at once; a signal is seen between two of them
 CHUNK = 8 << 20
@@ -101,3 +104,16 @@ def replace_text(path: Path, text: str) -> None:
 def to_json(value: Any) -> bytes:
     """`value` as indented JSON; floats keep every bit, NaN and infinities are refused."""
     return json.dumps(value, indent=1, allow_nan=False).encode() + b"\n"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Inside, what the system refuses is told to the user.
+
+    Raises:
+        UserError: `path` cannot be read or written, and why.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error

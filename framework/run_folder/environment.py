@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from framework.files import replace_file, to_json
+from framework.files import replace_file, to_json, writing
 
 ENVIRONMENT = "environment.json"
 PACKAGES = (
@@ -50,10 +50,11 @@ def record_environment(run_dir: Path, entry: Mapping[str, Any]) -> None:
     """Append `entry` to environment.json: a continued run keeps the entries of its earlier starts.
 
     Raises:
-        OSError: the folder is not writable.
+        UserError: the folder is not writable.
     """
     path = run_dir / ENVIRONMENT
-    replace_file(path, [to_json([*read_environments(run_dir), dict(entry)])])
+    with writing(path):
+        replace_file(path, [to_json([*read_environments(run_dir), dict(entry)])])
 
 
 def read_environments(run_dir: Path) -> list[dict[str, Any]]:

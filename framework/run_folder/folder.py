@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from framework.errors import CheckpointError, ConfigError, Problem
 from framework.run_folder.lock import LOCK, Lock
 from framework.run_folder.same_run import CONFIG, differences, saved_config
 from framework.run_folder.status import STATUS, State, Status, read_status
+
+_log = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 AUTO = "auto"
@@ -104,10 +107,13 @@ class RunFolder:
     def set_status(self, state: State, step: int = 0, reason: str = "") -> None:
         """Say how the run stands.
 
-        Raises:
-            OSError: the folder is not writable.
+        A disk that refuses it is only logged: without a later word the run counts as killed, which
+        is safe, and the error that matters more is not hidden behind this one.
         """
-        Status(state, step, reason).write(self.path)
+        try:
+            Status(state, step, reason).write(self.path)
+        except OSError as error:
+            _log.warning("%s cannot be written: %s", self.path / STATUS, error.strerror)
 
     def close(self) -> None:
         """Let another process have the folder."""
@@ -181,6 +187,13 @@ def _new_folder(parent: Path) -> Path:
 
 def _clear(path: Path) -> None:
     """Delete a run; config.yaml first, so that what a kill leaves of it is never continued."""
+    try:
+        _delete_entries(path)
+    except OSError as error:
+        _refuse(f"{path} cannot be emptied: {error.strerror}")
+
+
+def _delete_entries(path: Path) -> None:
     (path / CONFIG).unlink(missing_ok=True)
     for entry in sorted(path.iterdir()):
         if entry.name == LOCK:

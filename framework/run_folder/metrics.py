@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from framework.files import replace_file
+from framework.files import replace_file, writing
 
 METRICS = "metrics.jsonl"
 _log = logging.getLogger(__name__)
@@ -32,8 +32,13 @@ def truncate_metrics(path: Path, step: int | None) -> int:
         The number of records dropped.
 
     Raises:
-        OSError: the file cannot be read or replaced.
+        UserError: the file cannot be read or replaced.
     """
+    with writing(path):
+        return _truncate(path, step)
+
+
+def _truncate(path: Path, step: int | None) -> int:
     lines = _lines(path)
     kept = [] if step is None else [line for line in lines if line[1].get("step", 0) <= step]
     for position in range(len(kept) - 1, -1, -1):

@@ -240,6 +240,13 @@ def test_status_survives(tmp_path):
     assert read_status(tmp_path) == Status("interrupted", 120, "SIGTERM", os.getpid())
 
 
+def test_a_status_that_cannot_be_written_does_not_hide_another_error(tmp_path, caplog):
+    with RunFolder.open("digits", CONFIG, dir=str(tmp_path)) as folder:
+        (tmp_path / "status.json").mkdir()
+        folder.set_status("failed")
+    assert "status.json cannot be written" in caplog.text
+
+
 def test_every_other_key_makes_another_run():
     assert differences(CONFIG, CONFIG) == []
     assert differences(CONFIG, changed(callbacks=[])) == [

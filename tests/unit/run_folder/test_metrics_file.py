@@ -3,6 +3,7 @@ import logging
 
 import pytest
 
+from framework.errors import UserError
 from framework.run_folder import environment, read_metrics, record_environment, truncate_metrics
 from framework.run_folder.environment import read_environments
 
@@ -86,3 +87,12 @@ def test_without_a_repository_there_is_no_git_state(tmp_path, monkeypatch):
     assert environment()["git"] is None
     monkeypatch.setenv("PATH", "")
     assert environment()["git"] is None
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_without_a_traceback(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"environment\.json cannot be written: Not a directory"):
+        record_environment(tmp_path / "file", environment())
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"metrics\.jsonl cannot be written: Is a directory"):
+        truncate_metrics(tmp_path / "metrics.jsonl", 1)
