@@ -68,7 +68,7 @@ class Profile(Callback):
         if run.progress.step + 1 != self._first:
             return
         activities = [ProfilerActivity.CPU]
-        if torch.cuda.is_available():
+        if run.engine.device.type == "cuda":
             activities.append(ProfilerActivity.CUDA)
         self._profiler = torch.profiler.profile(activities=activities, **self._options)
         self._profiler.start()
@@ -78,14 +78,15 @@ class Profile(Callback):
         assert run.dir is not None
         profiler, self._profiler = self._profiler, None
         # The device still works on the last step: what it does belongs to the trace.
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        on_cuda = run.engine.device.type == "cuda"
+        if on_cuda:
+            torch.cuda.synchronize(run.engine.device)
         profiler.stop()
         folder = run.dir / "profile"
         folder.mkdir(exist_ok=True)
         rank = run.engine.world.rank
         path = folder / f"steps-{self._first}-{run.progress.step}-rank-{rank}.json"
         profiler.export_chrome_trace(str(path))
-        by = "self_cuda_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
+        by = "self_device_time_total" if on_cuda else "self_cpu_time_total"
         table = profiler.key_averages().table(sort_by=by, row_limit=_ROWS, max_name_column_width=40)
         logger.info("profile of steps %d to %d: %s\n%s", self._first, run.progress.step, path, table)

@@ -14,7 +14,7 @@ def run_steps(callback, folder, first, last):
     run = SimpleNamespace(
         dir=folder,
         progress=SimpleNamespace(step=first - 1),
-        engine=SimpleNamespace(world=SimpleNamespace(rank=0)),
+        engine=SimpleNamespace(world=SimpleNamespace(rank=0), device=torch.device("cpu")),
     )
     callback.on_start(run)
     for step in range(first, last + 1):
