@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from framework.registry import registry
 
@@ -14,14 +15,15 @@ class _UndoError(Exception):
 
 
 @contextmanager
-def rolled_back() -> Iterator[None]:
-    """Forget, on exit, the components that were registered and the modules that were imported inside."""
+def rolled_back(folder: Path | None = None) -> Iterator[None]:
+    """Forget, on exit, what was registered inside, and the modules whose files are in `folder`."""
     registry.load_all()
-    modules = set(sys.modules)
     try:
         with registry.transaction():
             yield
             raise _UndoError
     except _UndoError:
-        for name in set(sys.modules) - modules:
-            del sys.modules[name]
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if folder and file and Path(file).is_relative_to(folder):
+                del sys.modules[name]

@@ -43,7 +43,7 @@ def _put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     """Run in an empty folder, and forget the plugins of a test when it ends."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    with rolled_back():
+    with rolled_back(tmp_path):
         yield
 
 
