@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import sys
 import time
 from typing import Literal
@@ -143,7 +145,10 @@ class ConsoleReporter(Reporter):
 
 def _console(on_terminal: bool) -> Console:
     """Rich for a terminal; for anything else without colours, control characters or a guessed width."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A group may be called something that this locale cannot write: a question mark, not the end.
+        sys.stdout.reconfigure(errors="replace")
     if on_terminal:
         return Console(highlight=False)
-    width = int(os.environ.get("COLUMNS", _PIPE_WIDTH))
+    width = shutil.get_terminal_size((_PIPE_WIDTH, 40)).columns
     return Console(force_terminal=False, no_color=True, color_system=None, width=width, highlight=False)

@@ -36,15 +36,15 @@ def evaluation_segments(record: Record, width: int | None) -> list[Segment]:
     """Split, averages and worst group of an `evaluation` record, for a line of `width`."""
     segments = [(0, str(record.get("split", "evaluation")))]
     if record.get("final"):
-        segments.append((4, f"selected step {record['selected_step']}"))
+        segments.append((3, f"selected step {record['selected_step']}"))
     elif "step" in record:
-        segments.append((4, f"step {record['step']}"))
+        segments.append((3, f"step {record['step']}"))
     segments.append((2, f"loss {number(record.get('loss'))}"))
     measure = judged_by(record)
     if measure is not None:
         if measure != "loss":
             segments.append((0, f"{measure} {number(record.get(measure))}"))
-        segments.append((3, f"group average {number(record[f'group_average_{measure}'])}"))
+        segments.append((4, f"group average {number(record[f'group_average_{measure}'])}"))
     worst = worst_group_segment(record, width)
     if worst:
         segments.append((1, worst))

@@ -99,6 +99,22 @@ def test_an_interrupted_run_has_no_final_tables(capsys):
     assert "interrupted after 0:00" in text
 
 
+def test_a_locale_that_cannot_write_a_name_is_no_failure():
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import test_console as t;"
+        "t.Table.__init__.__defaults__ = ('caf\\xe9 {}',); t.drive(t.ConsoleReporter())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent)],
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": ""},
+        capture_output=True,
+        check=True,
+    )
+    text = result.stdout.decode("ascii")
+    assert "caf? 0" in text
+    assert text.rstrip().endswith("run folder: runs/vit_rgd/1")
+
+
 def rendered(renderable, width: int) -> str:
     console = Console(width=width, color_system=None, force_terminal=False)
     with console.capture() as capture:
