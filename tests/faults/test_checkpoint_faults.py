@@ -12,7 +12,7 @@ from framework.checkpoint.store import CheckpointStore
 from framework.errors import CheckpointError
 from tests.faults.disk import DONE, KILLED, fail_at, kill_at
 
-SCENES = ("first", "next", "same_step_again", "same_step_other_content")
+SCENES = ("first", "next", "after_a_kill", "same_step_again", "same_step_other_content")
 
 
 @pytest.fixture(autouse=True)
@@ -53,11 +53,22 @@ def prepare(folder: Path, scene: str) -> tuple[CheckpointStore, Callable[[], Non
     save(store, 10)
     store.mark_best(10)
     save(store, 20)
-    if scene == "next":
+    if scene == "after_a_kill":
+        # Dead between the two renames of a replacement: the only step 20 has no good name.
+        (store.folder / "step-00000020").rename(store.folder / f"step-00000020.old-{dead_process()}")
+    if scene in ("next", "after_a_kill"):
         return store, lambda: save(store, 30, keep_last=1), {(20, 0), (30, 0)}
     if scene == "same_step_again":
         return store, lambda: save(store, 20), {(20, 0)}
     return store, lambda: save(store, 20, version=1), {(20, 0), (20, 1)}
+
+
+def dead_process() -> int:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return child
 
 
 def check(store: CheckpointStore, allowed: set, scene: str) -> tuple[int, int] | None:
