@@ -120,7 +120,12 @@ class LiveProgress:
         bar.add_column(no_wrap=True)
         bar.add_row(
             Text(self.position(), style="bold"),
-            ProgressBar(total=max(1, self._num_steps), completed=self._step),
+            ProgressBar(
+                total=max(1, self._num_steps),
+                completed=self._step,
+                complete_style="cyan",
+                finished_style="cyan",
+            ),
             Text(after),
         )
         segments = self.train_line()
