@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from framework.cli.arguments import parse
+from framework.errors import ConfigError
 
 
 def main(words: Sequence[str]) -> int:
@@ -23,4 +24,7 @@ def main(words: Sequence[str]) -> int:
     # After validation: a mistake in the file should not wait for torch and the training machinery.
     from framework.training.run import train
 
-    return train(loaded)
+    try:
+        return train(loaded)
+    except ConfigError as error:
+        raise loaded.located(error) from error

@@ -107,8 +107,10 @@ class Defaults:
         """Hydra's order of the documents that `_visit` has read."""
         choices = []
         for group, option in self.overrides.groups.items():
-            prefix = "" if group in self._groups else "+"
-            choices.append(f"~{group}" if option is None else f"{prefix}{group}={option}")
+            if option is not None:
+                choices.append(f"{'' if group in self._groups else '+'}{group}={option}")
+            elif group in self._groups:
+                choices.append(f"~{group}")
         folders = [f"file://{folder}" for folder in self.search.folders]
         choices.append(f"hydra.searchpath={json.dumps(folders, ensure_ascii=False)}")
         try:

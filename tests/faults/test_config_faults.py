@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from framework.__main__ import main
+from framework.config.load import load
+from framework.errors import ConfigError
 
 DEFAULTS = """\
 defaults:
@@ -312,6 +317,54 @@ def test_message(
     assert "full_key" not in shown.err
     missing = [fragment for fragment in case.says if fragment not in shown.err]
     assert not missing, f"{missing} not in:\n{shown.err}"
+
+
+DAMAGE = (
+    "${",
+    "}",
+    "{",
+    "[",
+    "]",
+    ":",
+    "- ",
+    "&a ",
+    "*a",
+    "???",
+    "\t",
+    "\n",
+    "  ",
+    "null",
+    "<<: *a",
+    "? ",
+    "@",
+    '"',
+    "é",
+)
+WORDS = """
+policy=erm ~policy +policy=erm policy=null policy.name.x=3 policy={name:erm} ++policy=3 ~data.transforms
+data.transforms.0=3 data=3 data.groups.x=a ~data.groups.0 data/source=x seed= seed=${name} name=${data} seed.0=1
+a.=1 .a=1 a..b=1 ~ + plugins=[[]] model=[mlp,linear] reporting=quiet ~reporting hydra.run.dir=x
+""".split()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    damage=st.lists(st.tuples(st.integers(0, 400), st.sampled_from(DAMAGE)), max_size=2),
+    words=st.sets(st.sampled_from(WORDS), max_size=2),
+)
+def test_whatever_the_damage_there_is_no_traceback(
+    damage: list[tuple[int, str]], words: set[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    text = (
+        f"{DEFAULTS}seed: 1\ndata: {{transforms: [{{name: long_tail}}], groups: [label]}}\nname: a${{seed}}\n"
+    )
+    for position, token in damage:
+        text = text[: position % len(text)] + token + text[position % len(text) :]
+    file = tmp_path_factory.mktemp("damage") / "run.yaml"
+    file.write_text(text, encoding="utf-8")
+    # Whatever else is raised fails the test.
+    with suppress(ConfigError):
+        load(str(file), sorted(words))
 
 
 def test_the_good_file_is_good(

@@ -1,0 +1,91 @@
+"""Every form of an entry of a defaults list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from framework.config.compose import compose
+
+FILES = {
+    "base.yaml": "defaults: [{policy: first}]\nseed: 1\nname: base\n",
+    "policy/first.yaml": "name: first\nsize: 1\n",
+    "policy/second.yaml": "defaults: [first]\nname: second\n",
+    "policy/more.yaml": "size: 5\n",
+    "policy/inner/part.yaml": "part: true\n",
+    "policy/nested.yaml": "defaults: [{inner: part}]\nname: nested\n",
+    "reporting/quiet.yaml": "# @package _global_\nreporters: []\n",
+}
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+
+def composed(text: str, *overrides: str) -> dict[str, object]:
+    Path("run.yaml").write_text(text)
+    composition = compose(Path("run.yaml"), overrides)
+    assert not composition.problems
+    return composition.data
+
+
+def policy(text: str, *overrides: str) -> object:
+    return composed(text, *overrides)["policy"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("defaults: [{policy: first}]", {"name": "first", "size": 1}),
+        ("defaults: [{policy: second}]", {"name": "second", "size": 1}),
+        ("defaults: [{policy: [first, more]}]", {"name": "first", "size": 5}),
+        ("defaults: [policy/first]", {"name": "first", "size": 1}),
+        ("defaults: [base, {override policy: second}]", {"name": "second", "size": 1}),
+        ("defaults: [{policy: nested}]", {"name": "nested", "inner": {"part": True}}),
+        ("defaults: [{policy: first}, {optional policy/inner: nowhere}]", {"name": "first", "size": 1}),
+        ("defaults: [{policy: first}, _self_]\npolicy: {size: 2}", {"name": "first", "size": 2}),
+        ("defaults: [_self_, {policy: first}]\npolicy: {size: 2}", {"name": "first", "size": 1}),
+        ("defaults: [{policy: first}]\npolicy: {size: 2}", {"name": "first", "size": 2}),
+    ],
+)
+def test_entries(text: str, expected: object) -> None:
+    assert policy(text) == expected
+
+
+def test_a_section_named_in_the_entry() -> None:
+    assert composed("defaults: [{policy@other: first}]") == {"other": {"name": "first", "size": 1}}
+
+
+def test_a_global_group_lands_at_the_top() -> None:
+    assert composed("defaults: [{reporting: quiet}]\nseed: 2") == {"reporters": [], "seed": 2}
+
+
+def test_a_run_file_can_start_from_another() -> None:
+    assert composed("defaults: [base]\nname: run") == {
+        "policy": {"name": "first", "size": 1},
+        "seed": 1,
+        "name": "run",
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["defaults: [base]", "defaults: [{policy: first}]", "seed: 1\npolicy: {old: 1}"]
+)
+def test_a_group_is_swapped_wherever_it_was_chosen(text: str) -> None:
+    assert policy(text, "policy=second") == {"name": "second", "size": 1}
+    assert "policy" not in composed(text, "~policy")
+
+
+def test_places_of_merged_files() -> None:
+    Path("run.yaml").write_text("defaults: [{policy: second}]\npolicy: {size: 2}")
+    origins = compose(Path("run.yaml"), ["seed=3"]).origins
+    assert origins.place("policy.name") == "policy/second.yaml:2"
+    assert origins.place("policy.size") == "run.yaml:2"
+    assert origins.place("policy.nothing") == "run.yaml:2", "the nearest section that somebody wrote"
+    assert origins.place("seed") == "command line"
+    assert origins.place("nowhere") == "run.yaml"
