@@ -16,7 +16,7 @@ Make = Callable[[Any], torch.optim.Optimizer]
 
 
 class SignMomentum(torch.optim.Optimizer):
-    """An own optimizer: state that is made lazily, a plain number in it, and a counter in the group."""
+    """An own optimizer: state that is made lazily, a list in it, and a counter in the group."""
 
     def __init__(self, params: Any, lr: float = 0.1) -> None:
         super().__init__(params, {"lr": lr, "calls": 0})
@@ -29,11 +29,12 @@ class SignMomentum(torch.optim.Optimizer):
                 if p.grad is None:
                     continue
                 state = self.state[p]
+                assert LOOKAHEAD not in state
                 if not state:
-                    state["count"] = 0
+                    state["count"] = [0]
                     state["velocity"] = torch.zeros_like(p)
-                state["count"] += 1
-                state["velocity"] = 0.9 * state["velocity"] + p.grad / state["count"]
+                state["count"][0] += 1
+                state["velocity"] = 0.9 * state["velocity"] + p.grad / state["count"][0]
                 p.sub_(group["lr"] * state["velocity"].sign() * (1 + group["calls"]))
 
 
@@ -132,8 +133,8 @@ def test_chunks_do_not_change_a_bit(
     make: Make, state: Any, alpha: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = []
-    for chunk in (1, optimistic.CHUNK_BYTES):
-        monkeypatch.setattr(optimistic, "CHUNK_BYTES", chunk)
+    for chunk in (1, 2**20):
+        monkeypatch.setitem(optimistic.CHUNK_BYTES, "cpu", chunk)
         params = parameters()
         optimizer = Optimistic(make(params), alpha, state)
         for number in range(5):
@@ -244,8 +245,8 @@ def test_a_late_first_gradient_still_finds_an_empty_state() -> None:
 @each_state
 def test_true_point_leaves_no_trace(make: Make, state: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
-    for chunk in (0, 1, optimistic.CHUNK_BYTES):
-        monkeypatch.setattr(optimistic, "CHUNK_BYTES", max(chunk, 1))
+    for chunk in (0, 1, 2**20):
+        monkeypatch.setitem(optimistic.CHUNK_BYTES, "cpu", chunk)
         params = parameters()
         optimizer = Optimistic(make(params), state=state)
         for number in range(4):

@@ -134,6 +134,14 @@ def test_a_zero_in_the_prior_without_decay_is_no_nan(mode: Any) -> None:
     torch.testing.assert_close(policy.pi, double([1.0, 0.0]))
 
 
+@MODES
+def test_a_group_that_lost_all_its_weight_is_pulled_back_by_the_prior(mode: Any) -> None:
+    policy = ALSO([5, 5], mode=mode, pi_init=[1.0, 0.0], pi_lr=1.0, pi_decay=1.0)
+    for _ in range(40):
+        policy.update(batch([1.0, 1.0], [0, 1]))
+    torch.testing.assert_close(policy.pi, double([0.5, 0.5]))
+
+
 def test_pi_starts_at_the_prior_unless_told_otherwise() -> None:
     assert torch.equal(ALSO([5, 5], pi_reg=[1.0, 3.0]).pi, double([0.25, 0.75]))
     assert torch.equal(ALSO([5, 5], pi_reg=[1.0, 3.0], pi_init="uniform").pi, double([0.5, 0.5]))

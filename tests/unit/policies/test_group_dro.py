@@ -151,9 +151,10 @@ def test_absent_groups_as_the_authors_treat_them() -> None:
 
 def test_absent_groups_may_keep_their_last_loss() -> None:
     policy = GroupDRO([10, 10], step_size=0.5, absent="last", floor=0.0)
+    policy.update(batch([1.0, 2.0], [0, 1]))
     policy.update(batch([1.0, 4.0], [0, 1]))
     policy.update(batch([1.0], [0]))
-    expected = torch.exp(double([1.0, 4.0]))
+    expected = torch.exp(0.5 * double([3.0, 10.0]))
     torch.testing.assert_close(policy.q, expected / expected.sum())
 
 
