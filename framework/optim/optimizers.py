@@ -16,7 +16,7 @@ from framework.registry import register
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Parameters = Sequence[Tensor] | Sequence[dict[str, Any]]
 
-#: Where the fused kernels exist for all of sgd, adam, adamw and adagrad.
+#: Where torch has one kernel for a whole step; Adagrad's for CUDA came only lately.
 FUSED_DEVICES = frozenset({"cpu", "cuda"})
 
 
@@ -133,14 +133,14 @@ def adagrad(
         eps=eps,
         weight_decay=weight_decay,
         initial_accumulator_value=initial_accumulator_value,
-        fused=can_fuse(parameters),
+        fused=can_fuse(parameters, frozenset({"cpu"})),
     )
 
 
-def can_fuse(parameters: Parameters) -> bool:
-    """Whether torch has one kernel for the whole step: all parameters are floating, on CPU or CUDA."""
+def can_fuse(parameters: Parameters, devices: frozenset[str] = FUSED_DEVICES) -> bool:
+    """Whether the fused kernel takes all parameters: floating point, on one of `devices`."""
     return all(
-        tensor.device.type in FUSED_DEVICES and tensor.is_floating_point() for tensor in _tensors(parameters)
+        tensor.device.type in devices and tensor.is_floating_point() for tensor in _tensors(parameters)
     )
 
 
