@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import weakref
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -124,6 +125,7 @@ class TrainLoader(Iterator[GlobalBatch]):
         self.workers = workers
         self._steps = StepMaker(BatchMaker(dataset, groups), order, plan, world.rank)
         self._prefetched: Iterator[GlobalBatch | UserError] | None = None
+        self._ending: weakref.finalize[..., TrainLoader] | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -162,16 +164,23 @@ class TrainLoader(Iterator[GlobalBatch]):
 
     def close(self) -> None:
         """End the background processes; a later batch starts them again."""
-        # the iterator's finalizer tells its processes to end and waits for them
         self._prefetched = None
+        if self._ending is not None:
+            self._ending()
 
     def _from_workers(self) -> GlobalBatch:
         if self._prefetched is None:
             self._prefetched = iter(self._background())
+            # also when this loader is dropped and when the interpreter ends: multiprocessing would ask its
+            # children by SIGTERM, which they ignore, and wait for ever
+            self._ending = weakref.finalize(self, _end_workers, self._prefetched)
         try:
             result = next(self._prefetched)
-        except RuntimeError as error:
+        except (RuntimeError, OSError, EOFError) as error:
             self.close()
+            if str(error).startswith("Caught "):
+                # raised by the dataset and handed on, with the background process alive
+                raise
             raise DataError(
                 f"a background process that loads data died: {error};"
                 " set data.workers=0 to see its own error, or fewer workers to save memory"
@@ -218,6 +227,14 @@ class _Reported(TorchDataset[GlobalBatch | UserError]):
             return self.steps[key]
         except UserError as error:
             return error
+
+
+def _end_workers(iterator: Any) -> None:
+    """Stop the processes behind a DataLoader's iterator, for which torch has no public call."""
+    iterator._shutdown_workers()
+    for process in iterator._workers:
+        if process.is_alive():
+            process.kill()
 
 
 def _ignore_signals(worker: int) -> None:

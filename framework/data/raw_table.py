@@ -25,10 +25,13 @@ class Encoding:
         scale: divide by the training standard deviation after subtracting the training mean.
         missing: `indicator`: the mean (or no category), and a column that says so; `mean`: without that
             column; `error`: refuse.
+        max_categories: largest number of categories of a column; more are taken for a mistake, such as
+            a name or a date.
     """
 
     scale: bool
     missing: MissingValues
+    max_categories: int
 
 
 class RawTable(Unfitted):
@@ -87,7 +90,7 @@ class RawTable(Unfitted):
         """Scaled numbers, then one column per category that occurs in training, (rows, features).
 
         Raises:
-            DataError: values are missing and the encoding refuses that.
+            DataError: values are missing and the encoding refuses that, or a column has too many categories.
         """
         assert isinstance(training, RawTable)
         if self.encoding.missing == "error":
@@ -118,6 +121,11 @@ class RawTable(Unfitted):
             present = np.unique(training.categories[name].values)
             if self.encoding.missing != "indicator":
                 present = present[present >= 0]
+            if len(present) > self.encoding.max_categories:
+                raise DataError(
+                    f"column '{name}' has {len(present)} categories in training, more than"
+                    f" max_categories={self.encoding.max_categories}; drop the column or raise the limit"
+                )
             blocks.append((column.values[:, None] == present[None, :]).astype(np.float64))
         return blocks
 

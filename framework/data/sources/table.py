@@ -14,7 +14,7 @@ from framework.data.dataset import Column, Splits
 from framework.data.files.tables import numbers, read_table, texts
 from framework.data.raw_table import Encoding, MissingValues, RawTable
 from framework.errors import DataError
-from framework.options import nearest
+from framework.options import Count, nearest
 from framework.registry import register
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def table(
     extra: tuple[ClassName, ...] = (),
     missing: MissingValues = "indicator",
     scale: bool = True,
+    max_categories: Count = 100,
     replace: dict[ClassName, ClassName] = {},  # noqa: B006
     header: bool = True,
     names: tuple[str, ...] | None = None,
@@ -60,6 +61,7 @@ def table(
         missing: `indicator` fills in the mean and adds a feature that says so (a category of its own
             for text); `mean` only fills in (no category for text); `error` refuses.
         scale: give numeric features zero mean and unit variance.
+        max_categories: refuse a categorical column with more, most likely a name or a date.
         replace: texts read as other texts in every column, e.g. to repair class names.
         header: whether the first line of a CSV file names the columns.
         names: names of the columns of a CSV file without header; null numbers them from 0.
@@ -106,7 +108,7 @@ def table(
             spec,
             columns,
             {c: _real(frame[c], given[split]).astype(np.float32) for c in extra},
-            Encoding(scale, missing),
+            Encoding(scale, missing, max_categories),
         )
     return splits
 
