@@ -237,12 +237,19 @@ def _chunks(parameters: Sequence[Tensor], sizes: Sequence[int]) -> Iterator[list
 def _copy(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
     """Copy each source into its target, in one kernel per device and dtype where there is one."""
     kinds: dict[tuple[torch.device, torch.dtype], tuple[list[Tensor], list[Tensor]]] = {}
-    for target, source in zip(targets, sources, strict=True):
+    for target, source in zip(map(_local, targets), map(_local, sources), strict=True):
         same_kind = kinds.setdefault((target.device, target.dtype), ([], []))
         same_kind[0].append(target)
         same_kind[1].append(source)
     for same_targets, same_sources in kinds.values():
         torch._foreach_copy_(same_targets, same_sources)
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """This rank's shard of a distributed tensor, sharing its memory: `_foreach_copy_` knows no other."""
+    # Asked by attribute: importing the class takes as long as importing torch does.
+    local: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return local
 
 
 def _clone_states(states: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
