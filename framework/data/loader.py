@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import weakref
 from collections.abc import Iterator
@@ -231,7 +232,9 @@ class _Reported(TorchDataset[GlobalBatch | UserError]):
 
 def _end_workers(iterator: Any) -> None:
     """Stop the processes behind a DataLoader's iterator, for which torch has no public call."""
-    iterator._shutdown_workers()
+    # one that died is reported from a signal handler, so perhaps only now, and was reported before
+    with contextlib.suppress(RuntimeError):
+        iterator._shutdown_workers()
     for process in iterator._workers:
         if process.is_alive():
             process.kill()

@@ -1,6 +1,8 @@
 import itertools
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -224,3 +226,15 @@ def test_datasets_of_several_inputs() -> None:
     assert isinstance(batch.inputs, dict)
     assert torch.equal(batch.inputs["b"], batch.inputs["a"] + 10)
     assert batch.inputs["a"][:, 0].tolist() == batch.index.tolist()
+
+
+def test_a_process_that_never_closes_its_loader_still_ends() -> None:
+    program = (
+        "from tests.unit.data import test_train_loader as t\n"
+        "loader = t.watched()\n"
+        "print(t.worker_pid(next(loader)), flush=True)\n"
+        "keep = [loader]; raise SystemExit(3)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, text=True)
+    assert done.returncode == 3, done.stderr
+    assert ended(int(done.stdout))
