@@ -13,6 +13,7 @@ from omegaconf.errors import InterpolationKeyError, InterpolationToMissingValueE
 from framework.config import overrides as overrides_module
 from framework.config.defaults import Defaults, Part
 from framework.config.document import first_line
+from framework.config.overrides import names_another
 from framework.config.provenance import Origins
 from framework.config.sources import SearchPath, shown
 from framework.errors import Problem
@@ -67,19 +68,21 @@ def _merge(config: dict[str, Any], part: Part, origins: Origins) -> None:
     values = part.document.values
     for key in reversed(part.package.split(".") if part.package else []):
         values = {key: values}
-    _merge_into(config, values)
+    _merge_into(config, values, "", origins)
     origins.add_document(part.document, part.package)
 
 
-def _merge_into(config: dict[str, Any], values: dict[str, Any]) -> None:
-    """Mappings merge; a list or a single value replaces whatever was there."""
+def _merge_into(config: dict[str, Any], values: dict[str, Any], prefix: str, origins: Origins) -> None:
+    """Mappings merge; a list or a single value replaces whatever was there, and so does another component."""
     for key, value in values.items():
+        path = f"{prefix}{key}"
         if not isinstance(value, dict):
             config[key] = value
             continue
-        if not isinstance(config.get(key), dict):
+        if not isinstance(config.get(key), dict) or names_another(value, config[key]):
             config[key] = {}
-        _merge_into(config[key], value)
+            origins.drop(path)
+        _merge_into(config[key], value, f"{path}.", origins)
 
 
 def _remove(config: dict[str, Any], group: str, origins: Origins) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -72,7 +73,7 @@ def apply(overrides: Sequence[Override], config: DictConfig, origins: Origins) -
     for override in overrides:
         key = override.key_or_group
         try:
-            message = _delete(key, config) if override.is_delete() else _set(override, config)
+            message = _delete(key, config) if override.is_delete() else _set(override, config, origins)
         except (OmegaConfBaseException, ValueError) as error:
             message = f"cannot be set: {first_line(error)}"
         if message:
@@ -84,7 +85,12 @@ def apply(overrides: Sequence[Override], config: DictConfig, origins: Origins) -
     return problems
 
 
-def _set(override: Override, config: DictConfig) -> str:
+def names_another(new: Any, old: Any) -> bool:
+    """Whether `new` is a section of another component than `old`, whose options cannot be meant for it."""
+    return "name" in new and "name" in old and new["name"] != old["name"]
+
+
+def _set(override: Override, config: DictConfig, origins: Origins) -> str:
     """Whether a YAML file mentions the key or not: the schema knows which keys there are."""
     key, value = override.key_or_group, override.value()
     if (
@@ -93,7 +99,11 @@ def _set(override: Override, config: DictConfig) -> str:
         and OmegaConf.select(config, key) is not None
     ):
         return f"is set already; write {key}=… without the +"
-    OmegaConf.update(config, key, value, merge=True, force_add=True)
+    current = OmegaConf.select(config, key, throw_on_resolution_failure=False)
+    replaces = isinstance(value, dict) and isinstance(current, DictConfig) and names_another(value, current)
+    if replaces:
+        origins.drop(key)
+    OmegaConf.update(config, key, value, merge=not replaces, force_add=True)
     return ""
 
 

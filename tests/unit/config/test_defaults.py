@@ -11,7 +11,7 @@ from framework.config.compose import compose
 FILES = {
     "base.yaml": "defaults: [{policy: first}]\nseed: 1\nname: base\n",
     "policy/first.yaml": "name: first\nsize: 1\n",
-    "policy/second.yaml": "defaults: [first]\nname: second\n",
+    "policy/second.yaml": "defaults: [first]\nkind: second\n",
     "policy/more.yaml": "size: 5\n",
     "policy/inner/part.yaml": "part: true\n",
     "policy/nested.yaml": "defaults: [{inner: part}]\nname: nested\n",
@@ -42,10 +42,10 @@ def policy(text: str, *overrides: str) -> object:
     ("text", "expected"),
     [
         ("defaults: [{policy: first}]", {"name": "first", "size": 1}),
-        ("defaults: [{policy: second}]", {"name": "second", "size": 1}),
+        ("defaults: [{policy: second}]", {"name": "first", "size": 1, "kind": "second"}),
         ("defaults: [{policy: [first, more]}]", {"name": "first", "size": 5}),
         ("defaults: [policy/first]", {"name": "first", "size": 1}),
-        ("defaults: [base, {override policy: second}]", {"name": "second", "size": 1}),
+        ("defaults: [base, {override policy: second}]", {"name": "first", "size": 1, "kind": "second"}),
         ("defaults: [{policy: nested}]", {"name": "nested", "inner": {"part": True}}),
         ("defaults: [{policy: first}, {optional policy/inner: nowhere}]", {"name": "first", "size": 1}),
         ("defaults: [{policy: first}, _self_]\npolicy: {size: 2}", {"name": "first", "size": 2}),
@@ -77,14 +77,30 @@ def test_a_run_file_can_start_from_another() -> None:
     "text", ["defaults: [base]", "defaults: [{policy: first}]", "seed: 1\npolicy: {old: 1}"]
 )
 def test_a_group_is_swapped_wherever_it_was_chosen(text: str) -> None:
-    assert policy(text, "policy=second") == {"name": "second", "size": 1}
+    assert policy(text, "policy=second") == {"name": "first", "size": 1, "kind": "second"}
     assert "policy" not in composed(text, "~policy")
+
+
+def test_naming_another_component_starts_the_section_anew() -> None:
+    text = "name: run\ndefaults: [base, _self_]\npolicy: {name: other, width: 3}\n"
+    assert composed(text)["policy"] == {"name": "other", "width": 3}
+    assert composed(text)["seed"] == 1, "the name of the run is not the name of a component"
+    assert policy("defaults: [base]", "policy={name: other}") == {"name": "other"}
+    assert policy("defaults: [base]", "policy={name: first, width: 3}") == {
+        "name": "first",
+        "size": 1,
+        "width": 3,
+    }
+    Path("run.yaml").write_text(text)
+    origins = compose(Path("run.yaml"), []).origins
+    assert origins.place("policy.width") == "run.yaml:3"
+    assert origins.place("policy.size") == "run.yaml:3", "nothing is left of the old section"
 
 
 def test_places_of_merged_files() -> None:
     Path("run.yaml").write_text("defaults: [{policy: second}]\npolicy: {size: 2}")
     origins = compose(Path("run.yaml"), ["seed=3"]).origins
-    assert origins.place("policy.name") == "policy/second.yaml:2"
+    assert origins.place("policy.kind") == "policy/second.yaml:2"
     assert origins.place("policy.size") == "run.yaml:2"
     assert origins.place("policy.nothing") == "run.yaml:2", "the nearest section that somebody wrote"
     assert origins.place("seed") == "command line"

@@ -9,7 +9,7 @@ import pytest
 
 from framework.config.load import LoadedConfig, load, load_saved, save
 from framework.config.schema import RunConfig
-from framework.errors import ConfigError
+from framework.errors import ConfigError, Problem
 
 RUN = """\
 defaults:
@@ -114,6 +114,11 @@ def test_interpolations_are_resolved(run_file: Path) -> None:
     assert load("run.yaml", ["seed=4"]).config.resume == "runs/trial-4"
 
 
+def test_a_broken_interpolation_can_be_overridden(run_file: Path) -> None:
+    run_file.write_text(f"{RUN}resume: ${{nowhere}}\n")
+    assert load("run.yaml", ["resume=never"]).config.resume == "never"
+
+
 def test_the_nearest_folder_wins(tmp_path: Path) -> None:
     folder = tmp_path / "conf" / "policy"
     folder.mkdir(parents=True)
@@ -182,14 +187,8 @@ def test_an_error_found_later_gets_its_places() -> None:
     loaded = load("run.yaml")
     later = loaded.located(ConfigError("nothing fits"))
     assert later.source == "run.yaml"
-    problem = loaded.located(ConfigError(load_error().problems)).problems[0]
+    problem = loaded.located(ConfigError([Problem("train.epochs", "too many")])).problems[0]
     assert (problem.path, problem.where) == ("train.epochs", "run.yaml:14")
-
-
-def load_error() -> ConfigError:
-    from framework.errors import Problem
-
-    return ConfigError([Problem("train.epochs", "too many")])
 
 
 def test_two_configurations_in_one_process() -> None:
