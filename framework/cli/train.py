@@ -22,7 +22,7 @@ def main(words: Sequence[str]) -> int:
     arguments.expect_names(0, 0, "train conf=FILE [key=value ...]")
     loaded = arguments.load()
     # After validation: a mistake in the file should not wait for torch and the training machinery.
-    from framework.training.run import train
+    from framework.run import train
 
     try:
         return train(loaded)

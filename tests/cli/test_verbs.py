@@ -74,7 +74,7 @@ def test_version(run: Run) -> None:
 
 def test_the_default_verb_trains(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr("framework.training.run.train", lambda loaded: seen.append(loaded) or 75)
+    monkeypatch.setattr("framework.run.train", lambda loaded: seen.append(loaded) or 75)
     assert run("conf=vit_rgd", "seed=3")[0] == 75
     assert run("train", "seed=4", "conf=vit_rgd")[0] == 75
     assert run("~policy.clip", "conf=vit_rgd")[0] == 75
@@ -85,7 +85,7 @@ def test_what_is_no_fault_of_the_user_keeps_its_traceback(run: Run, monkeypatch:
     def fail(loaded: object) -> int:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("framework.training.run.train", fail)
+    monkeypatch.setattr("framework.run.train", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         run("conf=vit_rgd")
 
@@ -94,7 +94,7 @@ def test_an_interrupt_is_not_an_error(run: Run, monkeypatch: pytest.MonkeyPatch)
     def interrupt(loaded: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("framework.training.run.train", interrupt)
+    monkeypatch.setattr("framework.run.train", interrupt)
     assert run("conf=vit_rgd") == (130, "", "")
 
 

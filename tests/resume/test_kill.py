@@ -32,13 +32,13 @@ COMMON = [
 KILLS = 6
 #: a fresh process per start, without importing torch each time
 START = multiprocessing.get_context("forkserver")
-START.set_forkserver_preload(["framework.training.run"])
+START.set_forkserver_preload(["framework.run"])
 
 
 def work(conf: str, overrides: list[str]) -> None:
     import torch
 
-    from framework.training.run import train
+    from framework.run import train
 
     torch.set_num_threads(1)
     raise SystemExit(train(load(conf, overrides)))
