@@ -358,9 +358,10 @@ def test_torch_schedules_move_the_base_optimizer() -> None:
     assert base.param_groups[0] is optimizer.param_groups[0]
 
 
-def test_the_half_step_uses_the_next_learning_rate() -> None:
+@each_state
+def test_the_half_step_uses_the_next_learning_rate(state: Any) -> None:
     params = parameters()
-    optimizer = Optimistic(BASES["sgd"](params))
+    optimizer = Optimistic(BASES["sgd"](params), state=state)
     optimizer.param_groups[0]["next_lr"] = 0.0
     step(optimizer, params, 0)
     ahead = values(params)
