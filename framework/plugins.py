@@ -60,7 +60,10 @@ def _load(name: str) -> None:
 def _find_file(name: str) -> Path | None:
     candidates = [Path(name)] if name.endswith(".py") else [Path(name, "__init__.py")] if "/" in name else []
     candidates += [FOLDER / f"{name}.py", FOLDER / name / "__init__.py"]
-    return next((path.resolve() for path in candidates if path.is_file()), None)
+    try:
+        return next((path.resolve() for path in candidates if path.is_file()), None)
+    except OSError:  # for example a name that is longer than any file's
+        return None
 
 
 def _import_file(name: str, file: Path) -> None:

@@ -74,8 +74,13 @@ class Defaults:
         """The files an entry asks for, as `policy/rgd`, and whether they may be missing."""
         if isinstance(entry, str):
             names, optional, option_group = [entry], False, ""
-        elif isinstance(entry, dict) and len(entry) == 1:
+        elif isinstance(entry, dict) and len(entry) == 1 and str(next(iter(entry))).strip():
             words = str(next(iter(entry))).split()
+            unknown = [word for word in words[:-1] if word not in ("override", "optional")]
+            if unknown:
+                message = f"unknown word '{unknown[0]}'{nearest(unknown[0], ['override', 'optional'])}"
+                self.problems.append(Problem("defaults", message, place))
+                return []
             options = next(iter(entry.values()))
             names = options if isinstance(options, list) else [options]
             optional, option_group = "optional" in words[:-1], words[-1].partition("@")[0]
@@ -120,18 +125,25 @@ class Defaults:
             ):
                 loader = GlobalHydra.instance().config_loader()
                 ordered = loader.compute_defaults_list(file.stem, choices, RunMode.RUN).defaults
-        except (HydraException, ValueError) as error:
+        except (HydraException, ValueError, RecursionError) as error:
+            message = (
+                "files name each other in a circle"
+                if isinstance(error, RecursionError)
+                else first_line(error)
+            )
             document = self._documents[file]
             assert document is not None
-            self.problems.append(Problem("defaults", first_line(error), document.place("defaults")))
+            self.problems.append(Problem("defaults", message, document.place("defaults")))
             return []
         parts = []
         for result in ordered:
             path = self.search.find(result.config_path or "")
             if path is None or result.config_path.startswith("hydra/"):
                 continue
-            document = self._documents.get(path)
-            assert document is not None, path
+            # An option that is an interpolation is known only now.
+            document = self._documents.get(path) or read(path, self.problems)
+            if document is None:
+                continue
             group = result.config_path.rpartition("/")[0]
             chosen = [name for name in self.overrides.groups if group == name or group.startswith(f"{name}/")]
             parts.append(Part(document, result.package or "", chosen[0] if chosen else None))

@@ -54,6 +54,9 @@ def read(path: Path, problems: list[Problem]) -> Document | None:
     except yaml.YAMLError as error:
         problems.append(_syntax_problem(error, name))
         return None
+    except RecursionError:
+        problems.append(Problem("", "is nested too deeply", name))
+        return None
     if root is None:
         problems.append(Problem("", "the file is empty", name))
         return None
@@ -80,6 +83,12 @@ def _load(path: Path, text: str, lines: dict[str, int], problems: list[Problem])
         key = str(error.full_key or "")
         where = f"{name}:{lines[key]}" if key in lines else name
         problems.append(Problem(key, f"cannot be read: {first_line(error)}", where))
+        return None
+    except RecursionError:
+        problems.append(Problem("", "is nested too deeply", name))
+        return None
+    except ValueError as error:  # a value that its own !!tag does not fit
+        problems.append(Problem("", f"is not YAML: {first_line(error)}", name))
         return None
     assert isinstance(values, dict)
     defaults = values.pop("defaults", [])

@@ -145,6 +145,8 @@ def _valid_sections(data: dict[str, Any]) -> checks.Sections:
     sections: checks.Sections = {}
     for key, field in RunConfig.model_fields.items():
         model = field.annotation
+        if key not in data and field.is_required():
+            continue
         if isinstance(model, type) and issubclass(model, Section):
             try:
                 sections[key] = model.model_validate_json(json.dumps(data.get(key, {})), strict=True)

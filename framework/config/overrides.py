@@ -40,8 +40,9 @@ def parse(texts: Sequence[str], search: SearchPath, problems: list[Problem]) -> 
     for text in texts:
         try:
             override = parser.parse_override(text)
-        except HydraException as error:
-            problems.append(_malformed(text, first_line(error)))
+        except (HydraException, RecursionError) as error:
+            reason = first_line(error) if isinstance(error, HydraException) else "it is nested too deeply"
+            problems.append(_malformed(text, reason))
             continue
         group = override.key_or_group
         value = override.value()
@@ -74,7 +75,7 @@ def apply(overrides: Sequence[Override], config: DictConfig, origins: Origins) -
         key = override.key_or_group
         try:
             message = _delete(key, config) if override.is_delete() else _set(override, config, origins)
-        except (OmegaConfBaseException, ValueError) as error:
+        except (OmegaConfBaseException, ValueError, RecursionError) as error:
             message = f"cannot be set: {first_line(error)}"
         if message:
             problems.append(Problem(key, message, COMMAND_LINE))

@@ -39,18 +39,26 @@ EXPECTED: dict[str, Callable[[dict[str, Any]], str]] = {
     "model_type": lambda _: "must be a section of `key: value` lines",
     "model_attributes_type": lambda _: "must be a section of `key: value` lines",
     "none_required": lambda _: "must be null",
-    "greater_than": lambda context: f"must be greater than {context['gt']:g}",
-    "greater_than_equal": lambda context: f"must be at least {context['ge']:g}",
-    "less_than": lambda context: f"must be less than {context['lt']:g}",
-    "less_than_equal": lambda context: f"must be at most {context['le']:g}",
-    "multiple_of": lambda context: f"must be a multiple of {context['multiple_of']:g}",
+    "greater_than": lambda context: f"must be greater than {_number(context['gt'])}",
+    "greater_than_equal": lambda context: f"must be at least {_number(context['ge'])}",
+    "less_than": lambda context: f"must be less than {_number(context['lt'])}",
+    "less_than_equal": lambda context: f"must be at most {_number(context['le'])}",
+    "multiple_of": lambda context: f"must be a multiple of {_number(context['multiple_of'])}",
     "string_pattern_mismatch": lambda context: f"must match {context['pattern']}",
     "string_too_short": lambda context: f"needs at least {context['min_length']} character(s)",
     "too_short": lambda context: f"needs at least {context['min_length']} item(s)",
     "too_long": lambda context: f"takes at most {context['max_length']} item(s)",
     "value_error": lambda context: str(context["error"]),
+    "json_invalid": lambda _: "holds text that is not Unicode",
 }
-WITHOUT_VALUE = {"missing", "union_tag_not_found", "extra_forbidden", "value_error", "union_tag_invalid"}
+WITHOUT_VALUE = {
+    "json_invalid",
+    "missing",
+    "union_tag_not_found",
+    "extra_forbidden",
+    "value_error",
+    "union_tag_invalid",
+}
 
 
 @dataclass
@@ -126,6 +134,10 @@ def _key_path(location: tuple[str | int, ...], data: Any, kind: str) -> tuple[tu
         else:
             of_union = True
     return tuple(path), of_union
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _shown(value: Any) -> str:

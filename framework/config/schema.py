@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from framework.options import Count, Fraction, Natural, OpenFraction, Positive
 from framework.registry import KINDS, ComponentConfig, Of, registry
 
+#: what every random generator accepts
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+
 
 class Section(BaseModel):
     """A fixed section: frozen, unknown keys refused."""
@@ -25,7 +28,7 @@ class SplitConfig(Section):
     """Share set aside for the test; 0 when the source brings its own."""
     stratify: str | None = "label"
     """Column whose proportions every split keeps; null for a plain random split."""
-    seed: Natural | None = None
+    seed: Seed | None = None
     """Seed of the split; null takes the run's seed. Fix it to compare seeds on one split."""
 
 
@@ -152,7 +155,7 @@ class RunConfig(Section):
 
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run's folder under `runs/`."""
-    seed: Natural = 0
+    seed: Seed = 0
     """Seed of everything: weights, splits, order, augmentation, dropout."""
     plugins: list[str] = []
     """Plugins to load: names under plugins/, importable modules, installed entry points."""

@@ -29,11 +29,11 @@ class SearchPath:
     def find(self, name: str) -> Path | None:
         """The file of `policy/rgd` or `base`."""
         candidates = (folder / f"{name.removesuffix('.yaml')}.yaml" for folder in self.folders)
-        return next((path for path in candidates if path.is_file()), None)
+        return next((path for path in candidates if _is_file(path)), None)
 
     def is_group(self, name: str) -> bool:
         """Whether `name` is a folder of options."""
-        return bool(name) and any((folder / name).is_dir() for folder in self.folders)
+        return bool(name) and any(_is_dir(folder / name) for folder in self.folders)
 
     def options(self, group: str) -> list[str]:
         """The files of a group, or the top-level ones for an empty name."""
@@ -64,11 +64,9 @@ def locate(conf: str) -> Path:
         ConfigError: there is no such file; the message offers the nearest name.
     """
     path = Path(conf)
-    if conf and path.is_dir():
-        if not (path / RUN_CONFIG).is_file():
-            raise ConfigError([Problem("", f"{conf} is a folder without {RUN_CONFIG}, so not a run")])
-        return path / RUN_CONFIG
-    if not conf or not path.exists():
+    if not conf or not _is_file(path):
+        if conf and _is_file(path / RUN_CONFIG):
+            return path / RUN_CONFIG
         path = _by_name(conf)
     if path.suffix != ".yaml":
         raise ConfigError([Problem("", f"{conf}: a configuration file must end in .yaml")])
@@ -78,12 +76,28 @@ def locate(conf: str) -> Path:
 def _by_name(conf: str) -> Path:
     name = conf.removesuffix(".yaml")
     found = (folder / f"{name}.yaml" for folder in (Path("conf"), shipped()))
-    path = next((path for path in found if name and path.is_file()), None)
+    path = next((path for path in found if name and _is_file(path)), None)
+    if path is None and conf and _is_dir(Path(conf)):
+        raise ConfigError([Problem("", f"{conf} is a folder without {RUN_CONFIG}, so not a run")])
     if path is None:
         names = available()
         listed = f" (available: {', '.join(names)})" if names else ""
         raise ConfigError([Problem("", f"no configuration '{conf}'{nearest(name, names)}{listed}")])
     return path
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # for example a name that is longer than any file's
+        return False
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def shown(path: Path) -> str:

@@ -104,6 +104,7 @@ CASES = [
     Case("number for a bool", ("run.overwrite", "must be true or false; got 1"), "", ("run.overwrite=1",)),
     Case("quoted number", ("optimizer.lr", 'must be a number; got "0.1"'), "optimizer: {lr: '0.1'}"),
     Case("below the range", ("train.epochs", "must be at least 1; got 0", CLI), "", ("train.epochs=0",)),
+    Case("seed too large", ("seed", "must be at most 4294967295"), "", ("seed=4294967296",)),
     Case("negative seed", ("seed", "must be at least 0; got -1"), "seed: -1"),
     Case("above the range", ("data.splits.test", "must be at most 1; got 2"), "", ("data.splits.test=2",)),
     Case("not greater", ("train.clip_norm", "must be greater than 0; got 0"), "", ("train.clip_norm=0",)),
@@ -183,6 +184,12 @@ CASES = [
     ),
     Case("defaults is not a list", ("defaults", "must be a list", "run.yaml:1"), whole=b"defaults: base\n"),
     Case("entry is not a name", ("defaults", "each entry is", "run.yaml:2"), whole=b"defaults:\n  - 3\n"),
+    Case("files in a circle", ("circle",), whole=b"defaults: [run]\n"),
+    Case(
+        "misspelt word",
+        ("did you mean override?", "run.yaml:2"),
+        whole=b"defaults:\n  - overide policy: rgd\n",
+    ),
     Case("a group twice", ("defaults", "policy"), whole=b"defaults:\n  - policy: rgd\n  - policy: erm\n"),
     Case(
         "group option that does not exist",
@@ -214,6 +221,9 @@ CASES = [
         ("policy=mine",),
         {"conf/policy/mine.yaml": "name: [rgd\n"},
     ),
+    Case("a value that its tag does not fit", ("is not YAML", "run.yaml"), "seed: !!int 'x'"),
+    Case("too deep", ("nested too deeply", "run.yaml"), "x: " + "[" * 400 + "]" * 400),
+    Case("half a surrogate pair", ("not Unicode",), 'name: "\\ud800"'),
     # overrides
     Case(
         "override of an item of no list",
@@ -224,6 +234,7 @@ CASES = [
     Case("override without a value", ("override 'a=[1'", "key=value", CLI), "", ("a=[1",)),
     Case("override without a key", ("override '=3'", "no key", CLI), "", ("=3",)),
     Case("override with an open quote", ("cannot be read", CLI), "", ("name='a",)),
+    Case("override with a name longer than any file's", ("unknown key",), "", ("x" * 300 + "=1",)),
     Case("sweep", ("seed=1,2", "a list is written [a,b]"), "", ("seed=1,2",)),
     Case(
         "override of a list item that is not there",

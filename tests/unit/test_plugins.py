@@ -151,6 +151,12 @@ def test_a_name_that_is_nothing_offers_the_nearest(write: Write) -> None:
         plugins.load(["tial"])
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "", "a b", "..", "a..b", ".a"])
+def test_a_name_that_no_plugin_can_have(name: str) -> None:
+    with pytest.raises(PluginError, match="is neither"):
+        plugins.load([name])
+
+
 def test_two_files_of_one_name(write: Write) -> None:
     write("plugins/mine.py", "")
     write("elsewhere/mine.py", "")
