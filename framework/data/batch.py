@@ -102,3 +102,9 @@ class GlobalBatch:
     num_samples: int
     epoch: int
     step: int
+
+    def to(self, device: torch.device) -> GlobalBatch:
+        """The same batch on `device`; itself when it is there already."""
+        if self.micros[0].index.device == device:
+            return self
+        return replace(self, micros=[micro.to(device) for micro in self.micros])

@@ -88,6 +88,11 @@ def test_a_fixed_split_seed_fixes_the_data_and_leaves_the_order_free() -> None:
     assert first.order.epoch(0).tolist() != second.order.epoch(0).tolist()
 
 
+def test_a_fixed_split_seed_fixes_a_generated_source_too() -> None:
+    fixed = {"validation": 0, "test": 0, "seed": 5}
+    assert synthetic(splits=fixed).fingerprint() == synthetic(seed=1, splits=fixed).fingerprint()
+
+
 def test_the_fingerprint_sees_inputs_labels_and_metadata() -> None:
     data = synthetic()
     train = data.splits["train"]
