@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from framework.checkpoint.checkpoint import Checkpoint, open_checkpoint
+from framework.checkpoint.resume import resume_point
 from framework.checkpoint.store import CheckpointStore
 from framework.config.load import LoadedConfig, save
 from framework.errors import EXIT_OK, EXIT_REQUEUE
@@ -49,7 +49,7 @@ def train(loaded: LoadedConfig) -> int:
         )
         run = assemble(config, dir=folder.path, store=store, reporters=reporters)
         run.meta = {"config": loaded.data, "data": run.data.fingerprint()}
-        checkpoint = _checkpoint(folder, store)
+        checkpoint = resume_point(folder)
         if checkpoint is None:
             rehearse(run)
         else:
@@ -90,24 +90,6 @@ def _conduct(
         )
         return EXIT_REQUEUE
     return EXIT_OK
-
-
-def _checkpoint(folder: RunFolder, store: CheckpointStore) -> Checkpoint | None:
-    """The checkpoint to go on from: the run's own newest good one, else the one that `resume` names."""
-    if store.steps():
-        return store.load("latest")
-    if folder.source is None:
-        return None
-    return load_from(folder.source)
-
-
-def load_from(path: Path) -> Checkpoint:
-    """The checkpoint in `path`: a run folder, its checkpoints folder, or one checkpoint."""
-    for candidate in (path / "checkpoints", path):
-        found = CheckpointStore(candidate)
-        if found.steps():
-            return found.load("latest")
-    return open_checkpoint(path)
 
 
 def _header(run: Run, dir: Path, resumed_at: int | None) -> RunHeader:

@@ -51,8 +51,8 @@ class Engine(ABC):
         """The model's outputs in the engine's precision, as float32."""
 
     @abstractmethod
-    def backward(self, objective: Tensor, *, last: bool) -> None:
-        """Add the gradient of a scalar; `last` is the step's last micro-batch on this rank."""
+    def backward(self, losses: Tensor, weights: Tensor, *, last: bool) -> None:
+        """Add the gradient of sum_i weights_i * losses_i, both (n,); `last` is the step's last call."""
 
     @abstractmethod
     def clip(self, max_norm: float | None) -> Tensor:

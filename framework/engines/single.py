@@ -55,12 +55,13 @@ class SingleEngine(Engine):
             outputs = self.compute(inputs)
         return outputs.float()
 
-    def backward(self, objective: Tensor, *, last: bool) -> None:
-        objective.backward()  # type: ignore[no-untyped-call]
+    def backward(self, losses: Tensor, weights: Tensor, *, last: bool) -> None:
+        torch.autograd.backward(losses, weights)
 
     def clip(self, max_norm: float | None) -> Tensor:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        # What torch's get_total_norm computes, without sorting one device's tensors by device first.
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         if max_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, max_norm, norm, foreach=True)
         return norm
@@ -73,7 +74,8 @@ class SingleEngine(Engine):
                 self.ema.update()
 
     def zero_grad(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
 
     def gather(self, columns: dict[str, Tensor]) -> dict[str, Tensor]:
         return columns

@@ -63,6 +63,10 @@ class Selector:
             self._without_improvement += 1
         return improved
 
+    def forget(self) -> None:
+        """Start over, as if nothing had been measured."""
+        self.best, self.best_step, self._without_improvement = None, None, 0
+
     def state_dict(self) -> dict[str, Any]:
         """The metric and its best value so far."""
         return {

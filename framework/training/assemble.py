@@ -103,8 +103,7 @@ class Run:
                 keep_last=self.config.checkpoint.keep_last,
                 keep=set() if best is None else {best},
             )
-        if best == self.progress.step:
-            self.store.mark_best(best)
+        self._mark_best()
         self.saved_step = self.progress.step
         return path
 
@@ -121,7 +120,19 @@ class Run:
             )
         with self.engine.true_point():
             restore(checkpoint, self.stateful())
-        self.saved_step = self.progress.step
+        if self.store is not None and checkpoint.path.parent == self.store.folder:
+            self.saved_step = self.progress.step
+            self._mark_best()
+        else:
+            # The run starts from another run's checkpoint: what that one selected is not in this store.
+            self.progress.best_step, self.progress.stopped = None, False
+            self.selector.forget()
+
+    def _mark_best(self) -> None:
+        """Also after a load: a kill can come between a checkpoint and its mark."""
+        best = self.progress.best_step
+        if self.store is not None and best is not None and self.store.marked("best") != best:
+            self.store.mark_best(best)
 
 
 class _Several:

@@ -15,7 +15,7 @@ from framework.training.step import StepResult
 
 
 def fit(run: Run, signals: StopSignal) -> str:
-    """Train from where the run stands to its end; returns `finished` or `interrupted`.
+    """Train from where the run stands to its end; returns `finished`, `stopped` (early) or `interrupted`.
 
     Raises:
         TrainingError: too many steps in a row gave non-finite numbers.
@@ -33,7 +33,7 @@ def fit(run: Run, signals: StopSignal) -> str:
     finally:
         for callback in run.callbacks:
             callback.on_end(run)
-    return "finished"
+    return "stopped" if run.progress.stopped else "finished"
 
 
 def _train(run: Run, signals: StopSignal) -> None:
@@ -138,11 +138,12 @@ def _evaluate_and_select(run: Run, signals: StopSignal) -> bool:
     records = [_measure(run, split, signals) for split in run.config.evaluate.splits]
     improved = False
     for record in records:
+        if record["split"] == run.config.select.split:
+            improved = run.selector.consider(record, run.progress.step)
+            record["best"] = improved
         run.report(record)
         for callback in run.callbacks:
             callback.on_evaluation(run, record)
-        if record["split"] == run.config.select.split:
-            improved = run.selector.consider(record, run.progress.step)
     if improved:
         run.progress.best_step = run.progress.step
     elif run.selector.should_stop:

@@ -6,7 +6,7 @@ losses of the global batch -> policy -> weights -> gradient of sum_i weights_i *
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ class Step:
 
     def __call__(self, batch: GlobalBatch) -> StepResult:
         """Take one step on the global batch, or skip it when its numbers are not finite."""
-        batch = replace(batch, micros=[micro.to(self.engine.device) for micro in batch.micros])
+        batch = batch.to(self.engine.device)
         before = self.policy.state_dict()
         self.engine.zero_grad()
         if self.per_micro and len(batch.micros) > 1:
@@ -95,7 +95,7 @@ class Step:
         for number, micro in enumerate(batch.micros):
             losses = graphs[number] if graphs else self._losses(micro)
             start, end = self.plan.span(number, self.engine.world.rank, batch.num_samples)
-            self._backward(weights[start:end], losses, micro, last=number == len(batch.micros) - 1)
+            self._backward(losses, weights[start:end], micro, last=number == len(batch.micros) - 1)
         return _taken(samples, weights)
 
     def _one_pass(self, batch: GlobalBatch) -> StepResult:
@@ -103,14 +103,14 @@ class Step:
         all_losses: list[Tensor] = []
         for number, micro in enumerate(batch.micros):
             losses = self._losses(micro)
-            all_losses.append(losses.detach())
-            own = self._samples(micro, losses, batch.num_samples)
-            weights = self.policy.weights(own)
-            self._backward(weights, losses, micro, last=number == len(batch.micros) - 1)
+            weights = self.policy.weights(self._own(micro, losses, batch.num_samples))
+            self._backward(losses, weights, micro, last=number == len(batch.micros) - 1)
+            all_losses.append(losses)
         samples = self._gather(batch.micros, all_losses)
         if not self.guard.losses_ok(samples, self.progress):
             return _skipped(samples)
-        weights = self.policy.weights(samples)
+        if len(weights) < len(samples.loss):
+            weights = self.policy.weights(samples)
         self.policy.update(samples)
         return _taken(samples, weights)
 
@@ -131,9 +131,8 @@ class Step:
                 self.policy.update(samples)
             row = number * self.plan.micro * self.plan.world_size
             start, end = self.plan.span(number, self.engine.world.rank, batch.num_samples)
-            self._backward(
-                weights[start - row : end - row], losses, micro, last=number == len(batch.micros) - 1
-            )
+            own = weights[start - row : end - row]
+            self._backward(losses, own, micro, last=number == len(batch.micros) - 1)
             parts.append(samples)
             all_weights.append(weights)
         return _taken(_concatenate(parts), torch.cat(all_weights))
@@ -143,10 +142,10 @@ class Step:
         assert losses.shape == (len(micro),), f"a task gives one loss per sample; got {tuple(losses.shape)}"
         return losses
 
-    def _backward(self, weights: Tensor, losses: Tensor, micro: Batch, *, last: bool) -> None:
-        self.engine.backward((weights * micro.keep_valid(losses)).sum(), last=last)
+    def _backward(self, losses: Tensor, weights: Tensor, micro: Batch, *, last: bool) -> None:
+        self.engine.backward(micro.keep_valid(losses), weights, last=last)
 
-    def _samples(self, micro: Batch, losses: Tensor, num_samples: int) -> SampleLosses:
+    def _own(self, micro: Batch, losses: Tensor, num_samples: int) -> SampleLosses:
         """This rank's part of the global batch, as a policy that needs no batch sees it."""
         return SampleLosses(
             micro.keep_valid(losses.detach()),
