@@ -50,17 +50,19 @@ class BatchMaker:
     def batch(self, positions: np.ndarray, epoch: int | None) -> Batch:
         """The samples at `positions` (k,), or for none a single filler row, as every rank must run one."""
         if not len(positions):
-            return self._make(np.zeros(1, dtype=np.int64), epoch, torch.zeros(1, dtype=torch.bool))
+            filler = np.zeros(1, dtype=np.int64)
+            return self._make(filler, epoch, torch.zeros(1, dtype=torch.bool), complete=False)
         valid = self.valid.get(len(positions))
         if valid is None:
             valid = self.valid[len(positions)] = torch.ones(len(positions), dtype=torch.bool)
-        return self._make(positions, epoch, valid)
+        return self._make(positions, epoch, valid, complete=True)
 
-    def _make(self, positions: np.ndarray, epoch: int | None, valid: Tensor) -> Batch:
+    def _make(self, positions: np.ndarray, epoch: int | None, valid: Tensor, *, complete: bool) -> Batch:
         inputs, targets = self.dataset.fetch(positions, epoch)
         index = torch.from_numpy(positions)
         extra = {name: column.index_select(0, index) for name, column in self.extra.items()}
-        return Batch(inputs, targets, self.groups.index_select(0, index), index, valid, extra)
+        groups = self.groups.index_select(0, index)
+        return Batch(inputs, targets, groups, index, valid, extra, complete)
 
 
 class StepMaker(TorchDataset[GlobalBatch]):

@@ -61,7 +61,7 @@ class SingleEngine(Engine):
     def clip(self, max_norm: float | None) -> Tensor:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         # What torch's get_total_norm computes, without sorting one device's tensors by device first.
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         if max_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, max_norm, norm, foreach=True)
         return norm

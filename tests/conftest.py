@@ -1,0 +1,13 @@
+"""Settings for all tests."""
+
+import os
+
+import torch
+from hypothesis import settings
+
+# The first example pays for imports and for a busy machine: time is no property of the code.
+settings.register_profile("framework", deadline=None)
+settings.load_profile("framework")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # every worker has one core
