@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from framework.data.batch import Inputs
+from framework.parallel.collectives import all_sum, gather_rows
 from framework.parallel.world import World
 
 
@@ -50,9 +51,15 @@ class Engine(ABC):
     def forward(self, inputs: Inputs) -> Tensor:
         """The model's outputs in the engine's precision, as float32."""
 
+    def announce(self, *, last: bool) -> None:
+        """Said before each forward pass that a backward pass follows: whether it is the step's last one.
+
+        Only the last one needs to send gradients to other ranks.
+        """
+
     @abstractmethod
-    def backward(self, losses: Tensor, weights: Tensor, *, last: bool) -> None:
-        """Add the gradient of sum_i weights_i * losses_i, both (n,); `last` is the step's last call."""
+    def backward(self, losses: Tensor, weights: Tensor) -> None:
+        """Add the gradient of sum_i weights_i * losses_i, both (n,), n possibly 0."""
 
     @abstractmethod
     def clip(self, max_norm: float | None) -> Tensor:
@@ -66,13 +73,13 @@ class Engine(ABC):
     def zero_grad(self) -> None:
         """Forget the accumulated gradient."""
 
-    @abstractmethod
     def gather(self, columns: dict[str, Tensor]) -> dict[str, Tensor]:
         """Concatenate every rank's rows (equally many on each), rank after rank, the same on all."""
+        return gather_rows(columns, self.world)
 
-    @abstractmethod
     def all_sum(self, values: Tensor) -> Tensor:
         """Elementwise sum over the ranks, the same on all."""
+        return all_sum(values, self.world)
 
     @abstractmethod
     def preserved_state(self) -> AbstractContextManager[None]:

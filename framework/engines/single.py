@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
-
-import torch
-from torch import Tensor
-
-from framework.data.batch import Inputs
-from framework.engines import optimizer_state
-from framework.engines.base import Engine, EngineSettings
-from framework.errors import CheckpointError
-from framework.optim.ema import Ema
-from framework.optim.optimistic import Optimistic
+from framework.engines.base import EngineSettings
+from framework.engines.torch_engine import Precision, TorchEngine
 from framework.registry import register
 
 
 @register.engine("single")
-class SingleEngine(Engine):
+class SingleEngine(TorchEngine):
     """One process, plain PyTorch.
 
     Args:
@@ -28,107 +17,8 @@ class SingleEngine(Engine):
     """
 
     def __init__(
-        self,
-        settings: EngineSettings,
-        *,
-        precision: Literal["fp32", "bf16"] = "fp32",
-        compile: bool = False,
+        self, settings: EngineSettings, *, precision: Precision = "fp32", compile: bool = False
     ) -> None:
         if settings.world.size != 1:
             raise ValueError(f"engine single runs on one process; this run has {settings.world.size}")
-        self.world = settings.world
-        self.device = settings.device
-        self.model = settings.model.to(self.device)
-        named = list(self.model.named_parameters())
-        self.names = {id(parameter): name for name, parameter in named}
-        self.parameters = [parameter for _, parameter in named]
-        self.optimizer = settings.make_optimizer(named)
-        self.ema = Ema(named, settings.ema_decay) if settings.ema_decay is not None else None
-        self.autocast = torch.bfloat16 if precision == "bf16" else None
-        self.compute = torch.compile(self.model) if compile else self.model
-
-    def forward(self, inputs: Inputs) -> Tensor:
-        if self.autocast is None:
-            outputs: Tensor = self.compute(inputs)
-            return outputs
-        with torch.autocast(self.device.type, self.autocast):
-            outputs = self.compute(inputs)
-        return outputs.float()
-
-    def backward(self, losses: Tensor, weights: Tensor, *, last: bool) -> None:
-        torch.autograd.backward(losses, weights)
-
-    def clip(self, max_norm: float | None) -> Tensor:
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        # What torch's get_total_norm computes, without sorting one device's tensors by device first.
-        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        if max_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters, max_norm, norm, foreach=True)
-        return norm
-
-    def step(self) -> None:
-        self.optimizer.step()
-        if self.ema is not None:
-            # The average follows the true point, also while an optimizer holds the model ahead of it.
-            with self.true_point():
-                self.ema.update()
-
-    def zero_grad(self) -> None:
-        for parameter in self.parameters:
-            parameter.grad = None
-
-    def gather(self, columns: dict[str, Tensor]) -> dict[str, Tensor]:
-        return columns
-
-    def all_sum(self, values: Tensor) -> Tensor:
-        return values
-
-    @contextmanager
-    def preserved_state(self) -> Iterator[None]:
-        devices = [self.device] if self.device.type == "cuda" else []
-        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
-        with torch.random.fork_rng(devices):
-            yield
-        for buffer, before in buffers:
-            buffer.copy_(before)
-
-    @contextmanager
-    def true_point(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            if isinstance(self.optimizer, Optimistic):
-                stack.enter_context(self.optimizer.true_point())
-            yield
-
-    @contextmanager
-    def evaluation_weights(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            stack.enter_context(self.true_point())
-            if self.ema is not None:
-                stack.enter_context(self.ema.swap())
-            self.model.eval()
-            try:
-                yield
-            finally:
-                self.model.train()
-
-    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
-        yield from self.model.state_dict().items()
-
-    def state_dict(self) -> dict[str, Any]:
-        state = {
-            "model": self.model.state_dict(),
-            "optimizer": optimizer_state.by_name(self.optimizer, self.names),
-        }
-        return state if self.ema is None else {**state, "ema": self.ema.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        expected = {"model", "optimizer"} | ({"ema"} if self.ema is not None else set())
-        if set(state) != expected:
-            raise CheckpointError(f"the engine keeps {sorted(expected)}, the checkpoint has {sorted(state)}")
-        try:
-            self.model.load_state_dict(state["model"])
-        except RuntimeError as error:
-            raise CheckpointError(f"the checkpoint's model is another one: {error}") from error
-        optimizer_state.load_by_name(self.optimizer, self.names, state["optimizer"])
-        if self.ema is not None:
-            self.ema.load_state_dict(state["ema"])
+        super().__init__(settings, precision, compile)

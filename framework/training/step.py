@@ -80,33 +80,34 @@ class Step:
     def _whole_batch(self, batch: GlobalBatch) -> StepResult:
         """A weight depends on the other samples: all losses, then the policy, then the gradient."""
         if len(batch.micros) == 1:
-            graphs = [self._losses(batch.micros[0])]
-            samples = self._gather(batch.micros, graphs)
+            graphs = [self._losses(batch.micros[0], last=True)]
+            samples = self._gather(batch.micros, graphs, batch.num_samples)
         else:
             # Holding the graphs of several micro-batches would be wrong under DDP and ZeRO-3 and large
             # everywhere, so the losses are computed twice, with the same random numbers.
             graphs = []
             with self.engine.preserved_state(), torch.no_grad():
-                samples = self._gather(batch.micros, [self._losses(micro) for micro in batch.micros])
+                losses = [self._losses(micro) for micro in batch.micros]
+                samples = self._gather(batch.micros, losses, batch.num_samples)
         if not self.guard.losses_ok(samples, self.progress):
             return _skipped(samples)
         self.policy.update(samples)
         weights = self.policy.weights(samples)
         for number, micro in enumerate(batch.micros):
-            losses = graphs[number] if graphs else self._losses(micro)
+            losses = graphs[number] if graphs else self._losses(micro, last=number == len(batch.micros) - 1)
             start, end = self.plan.span(number, self.engine.world.rank, batch.num_samples)
-            self._backward(losses, weights[start:end], micro, last=number == len(batch.micros) - 1)
+            self._backward(losses, weights[start:end], micro)
         return _taken(samples, weights)
 
     def _one_pass(self, batch: GlobalBatch) -> StepResult:
         """A weight follows from the sample itself and the state: one pass, the state moves afterwards."""
         all_losses: list[Tensor] = []
         for number, micro in enumerate(batch.micros):
-            losses = self._losses(micro)
+            losses = self._losses(micro, last=number == len(batch.micros) - 1)
             weights = self.policy.weights(self._own(micro, losses, batch.num_samples))
-            self._backward(losses, weights, micro, last=number == len(batch.micros) - 1)
+            self._backward(losses, weights, micro)
             all_losses.append(losses)
-        samples = self._gather(batch.micros, all_losses)
+        samples = self._gather(batch.micros, all_losses, batch.num_samples)
         if not self.guard.losses_ok(samples, self.progress):
             return _skipped(samples)
         if len(weights) < len(samples.loss):
@@ -119,31 +120,32 @@ class Step:
         parts: list[SampleLosses] = []
         all_weights: list[Tensor] = []
         for number, micro in enumerate(batch.micros):
-            losses = self._losses(micro)
-            samples = self._gather([micro], [losses])
+            losses = self._losses(micro, last=number == len(batch.micros) - 1)
+            row = number * self.plan.micro * self.plan.world_size
+            row_size = min(self.plan.micro * self.plan.world_size, batch.num_samples - row)
+            samples = self._gather([micro], [losses], row_size)
             if not self.guard.losses_ok(samples, self.progress):
                 return _skipped(samples)
             if self.policy.needs_batch:
                 self.policy.update(samples)
-            share_of_batch = samples.num_samples / batch.num_samples
-            weights = self.policy.weights(samples) * share_of_batch
+            weights = self.policy.weights(samples) * (row_size / batch.num_samples)
             if not self.policy.needs_batch:
                 self.policy.update(samples)
-            row = number * self.plan.micro * self.plan.world_size
             start, end = self.plan.span(number, self.engine.world.rank, batch.num_samples)
             own = weights[start - row : end - row]
-            self._backward(losses, own, micro, last=number == len(batch.micros) - 1)
+            self._backward(losses, own, micro)
             parts.append(samples)
             all_weights.append(weights)
-        return _taken(_concatenate(parts), torch.cat(all_weights))
+        return _taken(_joined(parts), torch.cat(all_weights))
 
-    def _losses(self, micro: Batch) -> Tensor:
+    def _losses(self, micro: Batch, *, last: bool = False) -> Tensor:
+        self.engine.announce(last=last)
         losses = self.task.losses(self.engine.forward(micro.inputs), micro)
         assert losses.shape == (len(micro),), f"a task gives one loss per sample; got {tuple(losses.shape)}"
         return losses
 
-    def _backward(self, losses: Tensor, weights: Tensor, micro: Batch, *, last: bool) -> None:
-        self.engine.backward(micro.keep_valid(losses), weights, last=last)
+    def _backward(self, losses: Tensor, weights: Tensor, micro: Batch) -> None:
+        self.engine.backward(micro.keep_valid(losses), weights)
 
     def _own(self, micro: Batch, losses: Tensor, num_samples: int) -> SampleLosses:
         """This rank's part of the global batch, as a policy that needs no batch sees it."""
@@ -155,18 +157,25 @@ class Step:
             {name: micro.keep_valid(values) for name, values in micro.extra.items()},
         )
 
-    def _gather(self, micros: Sequence[Batch], losses: Sequence[Tensor]) -> SampleLosses:
-        """Every rank's samples in canonical order: micro-batch by micro-batch, rank by rank."""
-        parts = []
-        for micro, loss in zip(micros, losses, strict=True):
-            columns = {"loss": loss.detach(), "groups": micro.groups, "index": micro.index, **micro.extra}
-            if self.engine.world.size > 1 or not micro.complete:
-                columns = self.engine.gather({**columns, "valid": micro.valid})
-                valid = columns.pop("valid")
-                columns = {name: values[valid] for name, values in columns.items()}
-            loss, groups, index = columns.pop("loss"), columns.pop("groups"), columns.pop("index")
-            parts.append(SampleLosses(loss, groups, index, len(loss), columns))
-        return _concatenate(parts)
+    def _gather(self, micros: Sequence[Batch], losses: Sequence[Tensor], num_samples: int) -> SampleLosses:
+        """The samples of every rank in canonical order: micro-batch by micro-batch, rank by rank."""
+        rows = [
+            {"loss": loss.detach(), "groups": micro.groups, "index": micro.index, **micro.extra}
+            for micro, loss in zip(micros, losses, strict=True)
+        ]
+        world, micro_size = self.engine.world.size, self.plan.micro
+        if world == 1:
+            columns = {name: _concatenated([row[name] for row in rows]) for name in rows[0]}
+        else:
+            padded = {name: torch.cat([_padded(row[name], micro_size) for row in rows]) for name in rows[0]}
+            # Rank after rank as gathered; where a batch is short, what follows its samples is filler.
+            columns = {
+                name: values.view(world, len(rows), micro_size).transpose(0, 1).reshape(-1)[:num_samples]
+                for name, values in self.engine.gather(padded).items()
+            }
+        loss, groups, index = columns.pop("loss"), columns.pop("groups"), columns.pop("index")
+        assert len(loss) == num_samples, f"{num_samples} samples were announced, {len(loss)} came"
+        return SampleLosses(loss, groups, index, num_samples, columns)
 
 
 def _taken(samples: SampleLosses, weights: Tensor) -> StepResult:
@@ -178,13 +187,19 @@ def _skipped(samples: SampleLosses) -> StepResult:
     return StepResult(samples, None, zero, zero, False)
 
 
-def _concatenate(parts: list[SampleLosses]) -> SampleLosses:
-    if len(parts) == 1:
-        return parts[0]
+def _concatenated(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def _padded(rows: Tensor, length: int) -> Tensor:
+    return rows if len(rows) == length else torch.nn.functional.pad(rows, (0, length - len(rows)))
+
+
+def _joined(parts: list[SampleLosses]) -> SampleLosses:
     return SampleLosses(
-        torch.cat([part.loss for part in parts]),
-        torch.cat([part.groups for part in parts]),
-        torch.cat([part.index for part in parts]),
+        _concatenated([part.loss for part in parts]),
+        _concatenated([part.groups for part in parts]),
+        _concatenated([part.index for part in parts]),
         sum(part.num_samples for part in parts),
-        {name: torch.cat([part.extra[name] for part in parts]) for name in parts[0].extra},
+        {name: _concatenated([part.extra[name] for part in parts]) for name in parts[0].extra},
     )

@@ -1,0 +1,133 @@
+"""What the engines on plain torch share: precision, clipping, averages, points, state by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from framework.data.batch import Inputs
+from framework.engines import optimizer_state
+from framework.engines.base import Engine, EngineSettings
+from framework.errors import CheckpointError
+from framework.optim.ema import Ema
+from framework.optim.optimistic import Optimistic
+
+Precision = Literal["fp32", "bf16"]
+
+
+class TorchEngine(Engine):
+    """One whole model per process, plain PyTorch; a subclass says how gradients meet.
+
+    Attributes:
+        model: whose parameters are trained and saved.
+        compute: what training calls; it may wrap the model.
+    """
+
+    compute: Callable[[Inputs], Tensor]
+
+    def __init__(self, settings: EngineSettings, precision: Precision, compile: bool) -> None:
+        self.world = settings.world
+        self.device = settings.device
+        self.autocast = torch.bfloat16 if precision == "bf16" else None
+        self.model: nn.Module = self.prepare(settings.model)
+        named = list(self.model.named_parameters())
+        self.names = {id(parameter): name for name, parameter in named}
+        self.parameters = [parameter for _, parameter in named]
+        self.optimizer = settings.make_optimizer(named)
+        self.ema = Ema(named, settings.ema_decay) if settings.ema_decay is not None else None
+        self.compute = torch.compile(self.model) if compile else self.model
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """The model where this process computes."""
+        return model.to(self.device)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        if self.autocast is None:
+            return self.compute(inputs)
+        with torch.autocast(self.device.type, self.autocast):
+            outputs = self.compute(inputs)
+        return outputs.float()
+
+    def backward(self, losses: Tensor, weights: Tensor) -> None:
+        torch.autograd.backward(losses, weights)
+
+    def clip(self, max_norm: float | None) -> Tensor:
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        # What torch's get_total_norm computes, without sorting one device's tensors by device first.
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        if max_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, max_norm, norm, foreach=True)
+        return norm
+
+    def step(self) -> None:
+        self.optimizer.step()
+        if self.ema is not None:
+            # The average follows the true point, also while an optimizer holds the model ahead of it.
+            with self.true_point():
+                self.ema.update()
+
+    def zero_grad(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @contextmanager
+    def preserved_state(self) -> Iterator[None]:
+        devices = [self.device] if self.device.type == "cuda" else []
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        with torch.random.fork_rng(devices):
+            yield
+        for buffer, before in buffers:
+            buffer.copy_(before)
+
+    @contextmanager
+    def true_point(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            if isinstance(self.optimizer, Optimistic):
+                stack.enter_context(self.optimizer.true_point())
+            yield
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(self.true_point())
+            if self.ema is not None:
+                stack.enter_context(self.ema.swap())
+            self.model.eval()
+            try:
+                yield
+            finally:
+                self.model.train()
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.model.state_dict().items()
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": optimizer_state.by_name(self.optimizer, self.names),
+        }
+        return state if self.ema is None else {**state, "ema": self.ema.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.check_state(state)
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise CheckpointError(f"the checkpoint's model is another one: {error}") from error
+        optimizer_state.load_by_name(self.optimizer, self.names, state["optimizer"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
+
+    def check_state(self, state: dict[str, Any]) -> None:
+        """Refuse a state with other parts than this engine keeps.
+
+        Raises:
+            CheckpointError: naming both.
+        """
+        expected = {"model", "optimizer"} | ({"ema"} if self.ema is not None else set())
+        if set(state) != expected:
+            raise CheckpointError(f"the engine keeps {sorted(expected)}, the checkpoint has {sorted(state)}")

@@ -1,0 +1,54 @@
+"""The only collectives outside the engines: of samples, of sums, and of what rank 0 decided."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+from framework.parallel.world import World
+
+
+def gather_rows(columns: dict[str, Tensor], world: World) -> dict[str, Tensor]:
+    """Every rank's rows, rank after rank: (rows,) per column in, (size * rows,) out, the same on all.
+
+    All columns travel in one message, as float64: exact for float32, for booleans and for integers below
+    2 ** 53. Every rank must bring the same number of rows.
+    """
+    if world.size == 1:
+        return columns
+    packed = torch.stack([column.to(torch.float64) for column in columns.values()])
+    gathered = packed.new_empty((world.size, *packed.shape))
+    distributed.all_gather_into_tensor(gathered, packed)
+    rows = gathered.transpose(0, 1).reshape(len(columns), -1)
+    return {
+        name: row.to(column.dtype) for (name, column), row in zip(columns.items(), rows, strict=True)
+    }
+
+
+def all_sum(values: Tensor, world: World) -> Tensor:
+    """The elementwise sum over the ranks, the same on all."""
+    if world.size == 1:
+        return values
+    total = values.clone()
+    distributed.all_reduce(total)
+    return total
+
+
+def any_rank(flag: bool, world: World) -> bool:
+    """Whether `flag` is set on any rank."""
+    if world.size == 1:
+        return flag
+    votes = torch.tensor(float(flag))
+    distributed.all_reduce(votes, op=distributed.ReduceOp.MAX)
+    return bool(votes)
+
+
+def from_main(value: Any, world: World) -> Any:
+    """What rank 0 has for `value`, on every rank. For set-up and checkpoints, not for the step."""
+    if world.size == 1:
+        return value
+    box = [value]
+    distributed.broadcast_object_list(box, src=0)
+    return box[0]

@@ -1,0 +1,64 @@
+"""The processes of a run meet, and part again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+from torch import distributed
+
+from framework.errors import UserError
+from framework.parallel.world import World
+
+
+def device_of(world: World) -> torch.device:
+    """Where the process computes: its own GPU if there is one, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", world.local_rank % torch.cuda.device_count())
+    return torch.device("cpu")
+
+
+@contextmanager
+def process_group(world: World, timeout_seconds: float) -> Iterator[None]:
+    """Inside, the processes of `world` can talk to each other; nothing happens for a single one.
+
+    Args:
+        world: as the launcher set it up; MASTER_ADDR and MASTER_PORT say where rank 0 listens.
+        timeout_seconds: how long a process waits for another one before the run fails.
+
+    Raises:
+        UserError: the processes do not find each other.
+    """
+    if world.size == 1:
+        yield
+        return
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise UserError(
+            f"{world.size} processes were started without {' and '.join(missing)}: start them with torchrun,"
+            " or set where rank 0 listens"
+        )
+    device = device_of(world)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    try:
+        distributed.init_process_group(
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            rank=world.rank,
+            world_size=world.size,
+            timeout=timedelta(seconds=timeout_seconds),
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"rank {world.rank} of {world.size} did not find the others at"
+            f" {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}: {error}"
+        ) from error
+    try:
+        yield
+        distributed.barrier()
+    finally:
+        # Without it a gloo process can abort at exit; after an error the others may be gone already.
+        distributed.destroy_process_group()
