@@ -14,6 +14,8 @@ class UserError(Exception):
     """Something outside the program is wrong; the message says what, where and what to do."""
 
     exit_code = EXIT_USER
+    #: whether rank 0 raised it too, and tells it for all
+    shared = False
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
+from framework.checkpoint.checkpoint import open_checkpoint
 from framework.checkpoint.resume import resume_point
 from framework.checkpoint.store import CheckpointStore
 from framework.config.load import LoadedConfig, save
+from framework.config.schema import RunConfig
 from framework.errors import EXIT_OK, EXIT_REQUEUE
+from framework.parallel.collectives import on_main
+from framework.parallel.process_group import process_group
+from framework.parallel.world import World
 from framework.registry import registry
 from framework.reporting.fanout import Reporters
 from framework.reporting.jsonl import FILE_NAME, JsonLines
 from framework.reporting.log_file import open_log
-from framework.run_folder import RunFolder, environment, record_environment, truncate_metrics
+from framework.run_folder import RunFolder, Status, environment, record_environment, truncate_metrics
+from framework.run_folder.folder import CHECKPOINTS
+from framework.run_folder.status import State
 from framework.training.assemble import Run, assemble
 from framework.training.check import describe, rehearse
 from framework.training.guards import StopSignal
@@ -30,46 +39,80 @@ def train(loaded: LoadedConfig) -> int:
         UserError: the configuration, the data or a checkpoint does not allow the run, or training
             cannot go on; the run folder says so too.
     """
-    config = loaded.config
+    config, world = loaded.config, World.detect()
     with (
-        StopSignal() as signals,
-        RunFolder.open(
-            config.name,
-            loaded.data,
-            dir=config.run.dir,
-            overwrite=config.run.overwrite,
-            resume=config.resume,
-        ) as folder,
-        open_log(folder.path),
+        process_group(world, config.launch.timeout_seconds),
+        StopSignal(world) as signals,
+        ExitStack() as stack,
     ):
-        store = CheckpointStore(folder.checkpoints)
-        reporters = Reporters([JsonLines(folder.path)])
-        reporters.extend(
-            registry.build("reporter", reporter, run_dir=folder.path) for reporter in config.reporters
-        )
-        run = assemble(config, dir=folder.path, store=store, reporters=reporters)
+        folder = on_main(lambda: _Folder.enter(stack, loaded), world)
+        stack.enter_context(open_log(folder.path, world.rank))
+        reporters = _reporters(config, folder.path, world)
+        store = CheckpointStore(folder.path / CHECKPOINTS)
+        run = assemble(config, dir=folder.path, store=store, reporters=reporters, world=world)
         run.meta = {"config": loaded.data, "data": run.data.fingerprint()}
-        checkpoint = resume_point(folder)
+        checkpoint = open_checkpoint(folder.resume) if folder.resume is not None else None
         if checkpoint is None:
             rehearse(run)
         else:
             run.load(checkpoint)
-        if not folder.continued:
-            save(loaded, folder.path)
-        truncate_metrics(folder.path / FILE_NAME, checkpoint.step if checkpoint is not None else None)
-        record_environment(folder.path, environment(seed=config.seed))
-        return _conduct(
-            run, folder, reporters, signals, resumed_at=checkpoint.step if checkpoint is not None else None
+        resumed_at = checkpoint.step if checkpoint is not None else None
+        on_main(lambda: _write_start(folder, loaded, resumed_at), world)
+        return _conduct(run, folder, reporters, signals, resumed_at)
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """What every rank must know of the run folder; rank 0 alone has it open.
+
+    Attributes:
+        continued: whether an earlier process began this run.
+        resume: the checkpoint to go on from, verified by rank 0.
+    """
+
+    path: Path
+    continued: bool
+    resume: Path | None
+
+    @staticmethod
+    def enter(stack: ExitStack, loaded: LoadedConfig) -> _Folder:
+        config = loaded.config
+        opened = stack.enter_context(
+            RunFolder.open(
+                config.name,
+                loaded.data,
+                dir=config.run.dir,
+                overwrite=config.run.overwrite,
+                resume=config.resume,
+            )
         )
+        checkpoint = resume_point(opened)
+        return _Folder(opened.path, opened.continued, checkpoint.path if checkpoint is not None else None)
+
+
+def _reporters(config: RunConfig, dir: Path, world: World) -> Reporters:
+    """Rank 0 reports for all."""
+    if not world.is_main:
+        return Reporters()
+    chosen = [registry.build("reporter", reporter, run_dir=dir) for reporter in config.reporters]
+    return Reporters([JsonLines(dir), *chosen])
+
+
+def _write_start(folder: _Folder, loaded: LoadedConfig, resumed_at: int | None) -> None:
+    if not folder.continued:
+        save(loaded, folder.path)
+    truncate_metrics(folder.path / FILE_NAME, resumed_at)
+    record_environment(folder.path, environment(seed=loaded.config.seed))
 
 
 def _conduct(
-    run: Run, folder: RunFolder, reporters: Reporters, signals: StopSignal, resumed_at: int | None
+    run: Run, folder: _Folder, reporters: Reporters, signals: StopSignal, resumed_at: int | None
 ) -> int:
     """Run the loop; whatever happens, the reporters are closed and the folder says how it ended."""
-    outcome, reason = "failed", ""
+    outcome: State = "failed"
+    reason = ""
     try:
-        folder.set_status("running", run.progress.step)
+        _set_status(run, "running", "")
         reporters.start(_header(run, folder.path, resumed_at))
         run.report(
             {"event": "run", "step": run.progress.step, "epoch": run.progress.epoch, "resumed_at": resumed_at}
@@ -82,14 +125,26 @@ def _conduct(
         raise
     finally:
         run.loader.close()
-        folder.set_status(outcome, run.progress.step, reason)  # type: ignore[arg-type]
+        _set_status(run, outcome, reason)
         reporters.close(outcome)
     if outcome == "interrupted":
-        logger.warning(
-            "stopped by %s at step %d; start the same run.dir again to go on", reason, run.progress.step
-        )
+        if run.world.is_main:
+            logger.warning(
+                "stopped by %s at step %d; start the same run.dir again to go on", reason, run.progress.step
+            )
         return EXIT_REQUEUE
     return EXIT_OK
+
+
+def _set_status(run: Run, state: State, reason: str) -> None:
+    if not run.world.is_main:
+        return
+    assert run.dir is not None
+    try:
+        Status(state, run.progress.step, reason).write(run.dir)
+    except OSError as error:
+        # Without a later word the run counts as killed, which is safe; the error that led here matters more.
+        logger.warning("the status of %s cannot be written: %s", run.dir, error.strerror)
 
 
 def _header(run: Run, dir: Path, resumed_at: int | None) -> RunHeader:

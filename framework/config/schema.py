@@ -141,6 +141,13 @@ class LogConfig(Section):
     """Steps summed into one `train` record."""
 
 
+class LaunchConfig(Section):
+    """How the processes of a run start and wait for each other."""
+
+    timeout_seconds: Positive = 600.0
+    """How long a process waits for the others before the run fails and says who is missing."""
+
+
 class DirConfig(Section):
     """The run folder."""
 
@@ -177,6 +184,7 @@ class RunConfig(Section):
     reporters: list[Annotated[ComponentConfig, Of("reporter")]] = []
     """Where numbers go beside metrics.jsonl and log.txt."""
     run: DirConfig = DirConfig()
+    launch: LaunchConfig = LaunchConfig()
     resume: str = "auto"
     """`auto` continues what `run.dir` holds, `never` does not, else a run or checkpoint to start from."""
 

@@ -34,11 +34,13 @@ class DdpEngine(TorchEngine):
         unused_parameters: bool = False,
     ) -> None:
         if settings.world.size == 1:
-            raise ValueError("engine ddp needs several processes (torchrun); on one, engine=single is the same")
+            raise ValueError(
+                "engine ddp needs several processes (torchrun); on one, engine=single is the same"
+            )
         super().__init__(settings, precision, compile)
         self.local = self.compute
         self.parallel = DistributedDataParallel(
-            self.model if not compile else self.compute,  # type: ignore[arg-type]
+            self.model if not compile else self.compute,
             find_unused_parameters=unused_parameters,
         )
         #: DDP averages gradients over the ranks; ours are sums

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed
 
+from framework.errors import UserError
 from framework.parallel.world import World
+
+T = TypeVar("T")
 
 
 def gather_rows(columns: dict[str, Tensor], world: World) -> dict[str, Tensor]:
@@ -20,11 +24,9 @@ def gather_rows(columns: dict[str, Tensor], world: World) -> dict[str, Tensor]:
         return columns
     packed = torch.stack([column.to(torch.float64) for column in columns.values()])
     gathered = packed.new_empty((world.size, *packed.shape))
-    distributed.all_gather_into_tensor(gathered, packed)
+    distributed.all_gather(list(gathered.unbind()), packed)
     rows = gathered.transpose(0, 1).reshape(len(columns), -1)
-    return {
-        name: row.to(column.dtype) for (name, column), row in zip(columns.items(), rows, strict=True)
-    }
+    return {name: row.to(column.dtype) for (name, column), row in zip(columns.items(), rows, strict=True)}
 
 
 def all_sum(values: Tensor, world: World) -> Tensor:
@@ -52,3 +54,25 @@ def from_main(value: Any, world: World) -> Any:
     box = [value]
     distributed.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def on_main(call: Callable[[], T], world: World) -> T:
+    """What `call` gives on rank 0, on every rank; it runs on rank 0 alone.
+
+    Raises:
+        UserError: rank 0's, on every rank, so that all end the same way; `shared` marks it as told once.
+    """
+    value: T | None = None
+    error: UserError | None = None
+    if world.is_main:
+        try:
+            value = call()
+        except UserError as raised:
+            if world.size == 1:
+                raise
+            error = raised
+    value, error = from_main((value, error), world)
+    if error is not None:
+        error.shared = True
+        raise error
+    return cast("T", value)

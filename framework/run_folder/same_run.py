@@ -15,7 +15,7 @@ CONFIG = "config.yaml"
 
 #: keys that may differ between the stopped and the continued run: none of them touches a number that is
 #: trained or measured. The length of training is not among them: schedules depend on it.
-MAY_DIFFER = ("run", "resume", "log", "reporters", "plugins", "checkpoint", "data.workers")
+MAY_DIFFER = ("run", "resume", "launch", "log", "reporters", "plugins", "checkpoint", "data.workers")
 
 
 def saved_config(run_dir: Path) -> dict[str, Any]:

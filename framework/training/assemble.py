@@ -27,6 +27,8 @@ from framework.evaluation.select import Selector
 from framework.optim.optimistic import Optimistic
 from framework.optim.param_groups import split_decay
 from framework.optim.schedules import Schedule
+from framework.parallel.collectives import on_main
+from framework.parallel.process_group import device_of
 from framework.parallel.world import World
 from framework.policies.base import Policy
 from framework.registry import registry
@@ -34,6 +36,7 @@ from framework.stateful import Stateful
 from framework.tasks.base import Task
 from framework.training.guards import NonFiniteGuard
 from framework.training.hooks import Callback, Record, Reporting, Silent
+from framework.training.per_rank import PerRank
 from framework.training.progress import Meter, Progress
 from framework.training.step import Step, StepResult
 
@@ -84,7 +87,7 @@ class Run:
             "meter": self.meter,
             "selector": self.selector,
             "callbacks": _Several(self.callbacks),
-            "rng": Rng(),
+            "rng": PerRank(Rng(), self.world),
         }
 
     def report(self, record: Record) -> None:
@@ -93,15 +96,20 @@ class Run:
 
     def save(self) -> Path:
         """Publish a checkpoint of this moment."""
-        assert self.store is not None
-        best = self.progress.best_step
+        store, best = self.store, self.progress.best_step
+        assert store is not None
         with self.engine.true_point():
-            path = self.store.save(
-                self.progress.step,
-                {name: part.state_dict() for name, part in self.stateful().items()},
-                self.meta,
-                keep_last=self.config.checkpoint.keep_last,
-                keep=set() if best is None else {best},
+            # Every rank brings its share; rank 0 holds the whole and writes it.
+            parts = {name: part.state_dict() for name, part in self.stateful().items()}
+            path = on_main(
+                lambda: store.save(
+                    self.progress.step,
+                    parts,
+                    self.meta,
+                    keep_last=self.config.checkpoint.keep_last,
+                    keep=set() if best is None else {best},
+                ),
+                self.world,
             )
         self._mark_best()
         self.saved_step = self.progress.step
@@ -130,9 +138,9 @@ class Run:
 
     def _mark_best(self) -> None:
         """Also after a load: a kill can come between a checkpoint and its mark."""
-        best = self.progress.best_step
-        if self.store is not None and best is not None and self.store.marked("best") != best:
-            self.store.mark_best(best)
+        store, best = self.store, self.progress.best_step
+        if store is not None and best is not None and self.world.is_main and store.marked("best") != best:
+            store.mark_best(best)
 
 
 class _Several:
@@ -164,7 +172,7 @@ def assemble(
         DataError: the data cannot be read.
     """
     world = world or World()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_of(world)
     plan = BatchPlan.solve(config.batch.size, config.batch.micro, world.size)
 
     data = build_data(config.data, config.seed)
@@ -178,6 +186,8 @@ def assemble(
     policy = _build_policy(config, data).to(device)
     engine = _build_engine(config, model, policy, world, device)
     schedule: Schedule = registry.build("schedule", config.schedule, num_steps=num_steps)
+    # The model begins the same everywhere; what is drawn in training (dropout) differs between ranks.
+    torch.manual_seed(config.seed + world.rank)
     # Now, not at the first step: a checkpoint is loaded into groups that hold the schedule's keys.
     schedule.apply(engine.optimizer, 0)
 

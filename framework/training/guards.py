@@ -11,6 +11,8 @@ from types import FrameType, TracebackType
 from torch import Tensor
 
 from framework.errors import TrainingError
+from framework.parallel.collectives import any_rank
+from framework.parallel.world import World
 from framework.policies.base import SampleLosses
 from framework.training.progress import Progress
 
@@ -81,7 +83,8 @@ class StopSignal:
 
     signals = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
-    def __init__(self) -> None:
+    def __init__(self, world: World | None = None) -> None:
+        self.world = world or World()
         self.received: str | None = None
         self._previous: dict[signal.Signals, object] = {}
 
@@ -97,8 +100,9 @@ class StopSignal:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def check(self) -> None:
-        """Raise StopRequested if a signal came."""
-        if self.received is not None:
+        """Raise StopRequested on every rank if a signal came to any of them; all ranks call it together."""
+        if any_rank(self.received is not None, self.world):
+            self.received = self.received or "a signal to another process"
             raise StopRequested(self.received)
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from framework.data.batch import Batch
 from framework.evaluation.evaluate import evaluate
@@ -14,7 +15,7 @@ from framework.training.hooks import Record
 from framework.training.step import StepResult
 
 
-def fit(run: Run, signals: StopSignal) -> str:
+def fit(run: Run, signals: StopSignal) -> Literal["finished", "stopped", "interrupted"]:
     """Train from where the run stands to its end; returns `finished`, `stopped` (early) or `interrupted`.
 
     Raises:

@@ -87,8 +87,8 @@ class Step:
             # everywhere, so the losses are computed twice, with the same random numbers.
             graphs = []
             with self.engine.preserved_state(), torch.no_grad():
-                losses = [self._losses(micro) for micro in batch.micros]
-                samples = self._gather(batch.micros, losses, batch.num_samples)
+                first_pass = [self._losses(micro) for micro in batch.micros]
+                samples = self._gather(batch.micros, first_pass, batch.num_samples)
         if not self.guard.losses_ok(samples, self.progress):
             return _skipped(samples)
         self.policy.update(samples)
