@@ -21,14 +21,15 @@ class EngineSettings:
     """What the assembly hands to every engine.
 
     Attributes:
-        model: on the CPU, with its initial weights.
+        make_model: builds the model with its initial weights; they follow from the seed alone, so they are
+            the same wherever it is called. Under `torch.device("meta")` it gives shapes without memory.
         make_optimizer: builds the optimizer, with any wrapper, from named parameters.
         world: the processes of the run.
         device: where this process computes.
         ema_decay: share of the old average kept at each step, or None.
     """
 
-    model: nn.Module
+    make_model: Callable[[], nn.Module]
     make_optimizer: Callable[[list[tuple[str, nn.Parameter]]], torch.optim.Optimizer]
     world: World
     device: torch.device
@@ -105,11 +106,14 @@ class Engine(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """`model`, `optimizer` (by parameter name) and, if there is one, `ema`."""
+        """`model`, `optimizer` (by parameter name) and, if there is one, `ema`; every rank calls it.
+
+        Rank 0 gets all of it, whole tensors by name whatever the sharding; other ranks may get less.
+        """
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over `state`.
+        """Take over a whole `state`, of any engine and any number of ranks; every rank calls it.
 
         Raises:
             CheckpointError: names or shapes do not fit.

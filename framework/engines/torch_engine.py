@@ -33,7 +33,7 @@ class TorchEngine(Engine):
         self.world = settings.world
         self.device = settings.device
         self.autocast = torch.bfloat16 if precision == "bf16" else None
-        self.model: nn.Module = self.prepare(settings.model)
+        self.model: nn.Module = self.prepare(settings.make_model)
         named = list(self.model.named_parameters())
         self.names = {id(parameter): name for name, parameter in named}
         self.parameters = [parameter for _, parameter in named]
@@ -41,9 +41,9 @@ class TorchEngine(Engine):
         self.ema = Ema(named, settings.ema_decay) if settings.ema_decay is not None else None
         self.compute = torch.compile(self.model) if compile else self.model
 
-    def prepare(self, model: nn.Module) -> nn.Module:
+    def prepare(self, make_model: Callable[[], nn.Module]) -> nn.Module:
         """The model where this process computes."""
-        return model.to(self.device)
+        return make_model().to(self.device)
 
     def forward(self, inputs: Inputs) -> Tensor:
         if self.autocast is None:

@@ -180,11 +180,9 @@ def assemble(
     steps_per_epoch = loader.steps_per_epoch
     num_steps = config.train.steps or steps_per_epoch * (config.train.epochs or 1)
 
-    seed_everything(config.seed)
     task: Task = registry.build("task", config.task, spec=data.spec)
-    model: nn.Module = registry.build("model", config.model, spec=data.spec)
     policy = _build_policy(config, data).to(device)
-    engine = _build_engine(config, model, policy, world, device)
+    engine = _build_engine(config, data, policy, world, device)
     schedule: Schedule = registry.build("schedule", config.schedule, num_steps=num_steps)
     # The model begins the same everywhere; what is drawn in training (dropout) differs between ranks.
     torch.manual_seed(config.seed + world.rank)
@@ -247,8 +245,13 @@ def _build_policy(config: RunConfig, data: Data) -> Policy:
 
 
 def _build_engine(
-    config: RunConfig, model: nn.Module, policy: Policy, world: World, device: torch.device
+    config: RunConfig, data: Data, policy: Policy, world: World, device: torch.device
 ) -> Engine:
+    def make_model() -> nn.Module:
+        seed_everything(config.seed)
+        model: nn.Module = registry.build("model", config.model, spec=data.spec)
+        return model
+
     def make_optimizer(named: list[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
         groups = split_decay(named, config.train.weight_decay_on)
         base: torch.optim.Optimizer = registry.build("optimizer", config.optimizer, parameters=groups)
@@ -257,7 +260,7 @@ def _build_engine(
         return Optimistic(base, policy.extrapolation.alpha, policy.extrapolation.state)
 
     ema_decay = config.train.ema.decay if config.train.ema is not None else None
-    settings = EngineSettings(model, make_optimizer, world, device, ema_decay)
+    settings = EngineSettings(make_model, make_optimizer, world, device, ema_decay)
     engine: Engine = registry.build("engine", config.engine, settings=settings)
     return engine
 
