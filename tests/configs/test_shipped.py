@@ -34,17 +34,18 @@ BASES = {
 
 # The generated files are not the published ones.
 ANY_CONTENT = ["~data.source.checksums"]
-# Two of the twelve blocks: the file is what is tested, not the memory of the machine.
-FOR_DIGITS = ["model.patch_size=4", "model.layers=2", "batch.size=2"]
+# One of the twelve blocks, a quarter of the width: the file is tested, not the memory of the machine.
+FOR_DIGITS = ["model.patch_size=4", "model.layers=1", "batch.size=2"]
+NARROW = ["model.width=16", "batch.size=2"]
 REGRESSION = ["task=regression", "select.metric=worst_group_loss"]
 COMPANIONS = {
     "fashion_mnist_longtail.yaml": ANY_CONTENT,
     "data/fashion_mnist": ANY_CONTENT,
     "data/diabetes": REGRESSION,
+    "model/resnet18": NARROW,
+    "model/resnet50": NARROW,
     "model/vit_base": FOR_DIGITS,
     "model/vit_small": FOR_DIGITS,
-    # its second milestone, 0.75, would round to the end of so short a run
-    "schedule/step": ["schedule.milestones=[0.5]"],
     "task/regression": ["data=diabetes", "policy=erm", "select.metric=worst_group_loss"],
 }
 PLUGINS = {
