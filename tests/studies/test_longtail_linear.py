@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.studies.runs import Scores, best_of, run, sign_test, table, versus
+from tests.studies.runs import Outcome, Scores, best_of, run, sign_test, table, versus
 
 CONF = "paper/rgd_longtail_linear"
 SEEDS = range(20)
@@ -18,8 +19,8 @@ POLICIES = {
 }
 
 
-def measured(outcome: object) -> float:
-    return float(outcome.final["test"]["group_average_accuracy"])  # type: ignore[attr-defined]
+def measured(outcome: Outcome) -> float:
+    return float(outcome.final["test"]["group_average_accuracy"])
 
 
 def at(tmp_path: Path, lr: str) -> Scores:
@@ -38,11 +39,13 @@ def assert_better(scores: Scores, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_rgd_is_better_at_the_learning_rate_of_the_file(tmp_path: Path) -> None:
-    scores = at(tmp_path, "1e-3")
-    assert_better(scores, "RGD")
-    assert_better(scores, "RGD, mean_one")
-    assert scores["RGD, mean_one"] == pytest.approx(scores["RGD, sum_one"], abs=1e-12)
+def test_rgd_is_better_as_long_as_the_model_underfits(tmp_path: Path) -> None:
+    """At the learning rate of the file it does; at ten times that it fits, and the margin is gone."""
+    small, large = at(tmp_path, "1e-3"), at(tmp_path, "1e-2")
+    assert_better(small, "RGD")
+    assert_better(small, "RGD, mean_one")
+    assert small["RGD, mean_one"] == pytest.approx(small["RGD, sum_one"], abs=1e-12)
+    assert np.mean(large["RGD"]) - np.mean(large["ERM"]) < np.mean(small["RGD"]) - np.mean(small["ERM"])
 
 
 @pytest.mark.slow
@@ -56,11 +59,3 @@ def test_rgd_is_better_when_both_tune_the_learning_rate(tmp_path: Path) -> None:
     print("\n" + table("lt20, linear, best lr of 5e-4, 1e-3, 2e-3: mean over classes, test", scores, "ERM"))
     assert_better(scores, "RGD")
     assert_better(scores, "RGD, mean_one")
-
-
-@pytest.mark.slow
-def test_the_margin_shrinks_as_the_model_fits(tmp_path: Path) -> None:
-    """With ten times the learning rate the same model fits the training data, and the margin is gone."""
-    small, large = at(tmp_path, "1e-3"), at(tmp_path, "1e-2")
-    margin = [sum(s["RGD"]) / len(SEEDS) - sum(s["ERM"]) / len(SEEDS) for s in (small, large)]
-    assert margin[1] < margin[0]
