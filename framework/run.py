@@ -56,7 +56,8 @@ def train(loaded: LoadedConfig) -> int:
             run.load(checkpoint)
         if not folder.continued:
             save(loaded, folder.path)
-        truncate_metrics(folder.path / FILE_NAME, checkpoint.step if checkpoint is not None else None)
+        # After another run's checkpoint, records of an earlier start belong to a course that was lost whole.
+        truncate_metrics(folder.path / FILE_NAME, run.saved_step if run.saved_step >= 0 else None)
         record_environment(folder.path, environment(seed=config.seed))
         return _conduct(
             run, folder, reporters, signals, resumed_at=checkpoint.step if checkpoint is not None else None

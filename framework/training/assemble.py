@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ from framework.training.step import Step, StepResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+logger = logging.getLogger("framework.assemble")
 
 
 @dataclass
@@ -131,8 +134,13 @@ class Run:
     def _mark_best(self) -> None:
         """Also after a load: a kill can come between a checkpoint and its mark."""
         best = self.progress.best_step
-        if self.store is not None and best is not None and self.store.marked("best") != best:
-            self.store.mark_best(best)
+        if self.store is None or best is None or self.store.marked("best") == best:
+            return
+        if best not in self.store.steps():
+            # Newer checkpoints were damaged; the one selected before them was no longer kept.
+            logger.warning("the selected checkpoint, of step %d, is gone", best)
+            return
+        self.store.mark_best(best)
 
 
 class _Several:
@@ -146,7 +154,9 @@ class _Several:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, callback in self.callbacks.items():
-            callback.load_state_dict(state.get(name, {}))
+            # A run that starts from another's checkpoint may have other callbacks: those begin afresh.
+            if name in state:
+                callback.load_state_dict(state[name])
 
 
 def assemble(
