@@ -216,7 +216,7 @@ def assemble(
         ),
         progress=progress,
         meter=Meter(device),
-        selector=Selector(config.select.metric, config.select.mode, config.select.patience, task),
+        selector=_build_selector(config, task),
         callbacks=[registry.build("callback", callback) for callback in config.callbacks],
         reporters=reporters if reporters is not None else Silent(),
         store=store,
@@ -260,6 +260,11 @@ def _build_engine(
     settings = EngineSettings(model, make_optimizer, world, device, ema_decay)
     engine: Engine = registry.build("engine", config.engine, settings=settings)
     return engine
+
+
+def _build_selector(config: RunConfig, task: Task) -> Selector:
+    rule = config.select
+    return Selector(rule.metric, rule.mode, rule.patience, task, rule.tie_break)
 
 
 def _last_good(store: CheckpointStore | None) -> str:
