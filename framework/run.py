@@ -75,11 +75,13 @@ def _conduct(
         run.report(
             {"event": "run", "step": run.progress.step, "epoch": run.progress.epoch, "resumed_at": resumed_at}
         )
+        logger.info("starts at step %d of %d", run.progress.step, run.progress.num_steps)
         outcome = fit(run, signals)
         reason = signals.received or ""
     except BaseException as error:
         reason = str(error) or type(error).__name__
-        logger.error("the run ends at step %d: %s", run.progress.step, reason)
+        # The message itself is printed where the process ends.
+        logger.error("the run ends at step %d: %s", run.progress.step, reason, extra={"on_console": False})
         raise
     finally:
         run.loader.close()
@@ -87,9 +89,10 @@ def _conduct(
         reporters.close(outcome)
     if outcome == "interrupted":
         logger.warning(
-            "stopped by %s at step %d; start the same run.dir again to go on", reason, run.progress.step
+            "stopped by %s at step %d; run.dir=%s goes on from there", reason, run.progress.step, folder.path
         )
         return EXIT_REQUEUE
+    logger.info("%s at step %d", outcome, run.progress.step)
     return EXIT_OK
 
 
