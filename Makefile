@@ -29,7 +29,8 @@ bench: $(VENV)/ready
 	$(BIN)/python tools/bench_step.py
 
 $(VENV)/ready: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "framework needs Python 3.11 or newer; this is %d.%d (choose another with make PYTHON=...)" % v[:2])'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "framework needs Python 3.11 or newer; this is %d.%d (choose another with make PYTHON=...)" % v[:2])'
+	@echo "setting up $(VENV): about 2 GB, once"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'

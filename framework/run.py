@@ -57,7 +57,7 @@ def train(loaded: LoadedConfig) -> int:
         else:
             run.load(checkpoint)
         resumed_at = checkpoint.step if checkpoint is not None else None
-        on_main(lambda: _write_start(folder, loaded, resumed_at), world)
+        on_main(lambda: _write_start(folder, loaded, run.saved_step), world)
         return _conduct(run, folder, reporters, signals, resumed_at)
 
 
@@ -98,10 +98,11 @@ def _reporters(config: RunConfig, dir: Path, world: World) -> Reporters:
     return Reporters([JsonLines(dir), *chosen])
 
 
-def _write_start(folder: _Folder, loaded: LoadedConfig, resumed_at: int | None) -> None:
+def _write_start(folder: _Folder, loaded: LoadedConfig, saved_step: int) -> None:
     if not folder.continued:
         save(loaded, folder.path)
-    truncate_metrics(folder.path / FILE_NAME, resumed_at)
+    # After another run's checkpoint, records of an earlier start belong to a course that was lost whole.
+    truncate_metrics(folder.path / FILE_NAME, saved_step if saved_step >= 0 else None)
     record_environment(folder.path, environment(seed=loaded.config.seed))
 
 
@@ -117,11 +118,13 @@ def _conduct(
         run.report(
             {"event": "run", "step": run.progress.step, "epoch": run.progress.epoch, "resumed_at": resumed_at}
         )
+        logger.info("starts at step %d of %d", run.progress.step, run.progress.num_steps)
         outcome = fit(run, signals)
         reason = signals.received or ""
     except BaseException as error:
         reason = str(error) or type(error).__name__
-        logger.error("the run ends at step %d: %s", run.progress.step, reason)
+        # The message itself is printed where the process ends.
+        logger.error("the run ends at step %d: %s", run.progress.step, reason, extra={"on_console": False})
         raise
     finally:
         run.loader.close()
@@ -130,9 +133,13 @@ def _conduct(
     if outcome == "interrupted":
         if run.world.is_main:
             logger.warning(
-                "stopped by %s at step %d; start the same run.dir again to go on", reason, run.progress.step
+                "stopped by %s at step %d; run.dir=%s goes on from there",
+                reason,
+                run.progress.step,
+                folder.path,
             )
         return EXIT_REQUEUE
+    logger.info("%s at step %d", outcome, run.progress.step)
     return EXIT_OK
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from framework.cli.arguments import parse
 from framework.errors import EXIT_OK, UserError
+from framework.run_folder import is_run_folder
 
 
 def main(words: Sequence[str]) -> int:
@@ -23,11 +24,10 @@ def main(words: Sequence[str]) -> int:
     if arguments.overrides or arguments.conf:
         raise UserError("export takes a run folder and no overrides: the run is as it was trained")
     run_dir = Path(arguments.names[0])
-    if not run_dir.is_dir():
+    if not is_run_folder(run_dir):
         raise UserError(f"{run_dir} is not a run folder")
-    from framework.checkpoint.export import (
-        export,
-    )  # imports torch, which a mistyped command need not wait for
+    # Imports torch, which a mistyped command need not wait for.
+    from framework.checkpoint.export import export
 
     out = Path(arguments.flags["out"]) if "out" in arguments.flags else None
     print(export(run_dir, out, arguments.flags.get("checkpoint", "best")))

@@ -119,6 +119,8 @@ class SelectConfig(Section):
     """Split it is read from; never the test split."""
     mode: Literal["auto", "max", "min"] = "auto"
     """Whether more or less is better; `auto` asks the task."""
+    tie_break: Literal["group_average", "first"] = "group_average"
+    """Between equal values of a worst-group metric: the better average over groups, or the earlier one."""
     patience: Count | None = None
     """Stop after so many evaluations without improvement; null trains to the end."""
 

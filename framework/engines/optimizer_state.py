@@ -47,9 +47,10 @@ def load_by_name(optimizer: torch.optim.Optimizer, names: Mapping[int, str], sta
         if set(options) != set(group) - {"params"}:
             differing = sorted(set(options) ^ (set(group) - {"params"}))
             raise CheckpointError(f"the checkpoint's optimizer is of another kind: it differs in {differing}")
-        # JSON has no tuples; torch's options (betas) are tuples.
-        restored = {k: tuple(v) if isinstance(group[k], tuple) else v for k, v in options.items()}
-        raw_groups.append({**restored, "params": group["params"]})
+        # What the configuration sets is this run's: it may start from another run's checkpoint with other
+        # rates. `lr` is the schedule's, which sets it before every step.
+        own = {k: group[k] for k in options if k in {*optimizer.defaults, "initial_lr"} - {"lr"}}
+        raw_groups.append({**options, **own, "params": group["params"]})
     unknown = sorted(set(state["state"]) - set(number))
     if unknown:
         raise CheckpointError(f"the checkpoint's optimizer has state of unknown parameters {unknown[:3]}")

@@ -78,10 +78,12 @@ class TorchEngine(Engine):
     def preserved_state(self) -> Iterator[None]:
         devices = [self.device] if self.device.type == "cuda" else []
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
-        with torch.random.fork_rng(devices):
-            yield
-        for buffer, before in buffers:
-            buffer.copy_(before)
+        try:
+            with torch.random.fork_rng(devices):
+                yield
+        finally:
+            for buffer, before in buffers:
+                buffer.copy_(before)
 
     @contextmanager
     def true_point(self) -> Iterator[None]:

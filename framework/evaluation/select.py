@@ -11,22 +11,37 @@ from framework.evaluation.averages import is_maximized
 from framework.options import nearest
 from framework.tasks.base import Task
 
+WORST = "worst_group_"
+
 
 class Selector:
     """Remembers the best value of one metric, and for how many evaluations there was no better one.
 
+    A worst group that no model gets right yet leaves the metric at 0 for many evaluations; the first of
+    them, an untrained model, is not what anyone means by the best. So equal values of a `worst_group_`
+    metric are told apart by the `group_average_` of the same measure, unless `tie_break` is `first`.
+
     Attributes:
         best: the best value so far, None before the first number.
+        best_tie: what equal values are compared by, at the best; None where nothing is.
         best_step: the step at which it was measured.
     """
 
     def __init__(
-        self, metric: str, mode: Literal["auto", "max", "min"], patience: int | None, task: Task
+        self,
+        metric: str,
+        mode: Literal["auto", "max", "min"],
+        patience: int | None,
+        task: Task,
+        tie_break: Literal["group_average", "first"] = "group_average",
     ) -> None:
         self.metric = metric
+        worst_group = metric.startswith(WORST) and tie_break == "group_average"
+        self.tie_metric = "group_average_" + metric.removeprefix(WORST) if worst_group else None
         self.maximize = is_maximized(metric, task.maximize) if mode == "auto" else mode == "max"
         self.patience = patience
         self.best: float | None = None
+        self.best_tie: float | None = None
         self.best_step: int | None = None
         self._without_improvement = 0
 
@@ -55,9 +70,10 @@ class Selector:
         value = record.get(self.metric)
         if value is None:
             self.check_metric(metric_names(record))
-        improved = value is not None and not math.isnan(value) and self._is_better(value)
+        tie = record.get(self.tie_metric) if self.tie_metric is not None else None
+        improved = value is not None and not math.isnan(value) and self._is_better(value, tie)
         if improved:
-            self.best, self.best_step = value, step
+            self.best, self.best_tie, self.best_step = value, tie, step
             self._without_improvement = 0
         else:
             self._without_improvement += 1
@@ -65,7 +81,7 @@ class Selector:
 
     def forget(self) -> None:
         """Start over, as if nothing had been measured."""
-        self.best, self.best_step, self._without_improvement = None, None, 0
+        self.best, self.best_tie, self.best_step, self._without_improvement = None, None, None, 0
 
     def state_dict(self) -> dict[str, Any]:
         """The metric and its best value so far."""
@@ -73,6 +89,7 @@ class Selector:
             "metric": self.metric,
             "maximize": self.maximize,
             "best": self.best,
+            "best_tie": self.best_tie,
             "best_step": self.best_step,
             "without_improvement": self._without_improvement,
         }
@@ -89,13 +106,17 @@ class Selector:
                 f" {state['metric']}, this run selects by the"
                 f" {'largest' if self.maximize else 'smallest'} {self.metric}"
             )
-        self.best, self.best_step = state["best"], state["best_step"]
+        self.best, self.best_tie, self.best_step = state["best"], state["best_tie"], state["best_step"]
         self._without_improvement = state["without_improvement"]
 
-    def _is_better(self, value: float) -> bool:
+    def _is_better(self, value: float, tie: float | None) -> bool:
         if self.best is None:
             return True
-        return value > self.best if self.maximize else value < self.best
+        if value == self.best and tie is not None and self.best_tie is not None:
+            value, best = tie, self.best_tie
+        else:
+            best = self.best
+        return value > best if self.maximize else value < best
 
 
 #: keys of an evaluation record that hold numbers but measure nothing

@@ -146,7 +146,11 @@ class Step(Schedule):
     ) -> None:
         super().__init__(num_steps, warmup_steps, warmup_fraction)
         self.gamma = gamma
-        self.milestones = sorted(m if isinstance(m, int) else round(m * num_steps) for m in milestones)
+        self.milestones = sorted(
+            # A share below 1 lies before the end, in a run of two steps, too.
+            m if isinstance(m, int) else min(round(m * num_steps), num_steps - (m < 1))
+            for m in milestones
+        )
         late = [milestone for milestone in self.milestones if milestone >= num_steps]
         if late:
             raise ValueError(f"milestone {late[0]} is not before the end of the run at {num_steps} steps")

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
@@ -36,12 +37,14 @@ class RunFolder:
         continued: whether it holds this very run, begun by an earlier process.
         source: the run or checkpoint folder that the run starts from while it has no checkpoint of its
             own, else None.
+        made: the folders that were made for it, innermost first; none if it was there.
     """
 
     path: Path
     continued: bool
     source: Path | None
     lock: Lock
+    made: tuple[Path, ...] = ()
 
     @classmethod
     def open(
@@ -70,13 +73,14 @@ class RunFolder:
         """
         source = None if resume in (AUTO, NEVER) else _source(resume)
         if dir is None:
-            path = _new_folder(root / name)
-            return cls(path, False, source, Lock(path))
+            path, made = _new_folder(root / name)
+            return cls(path, False, source, Lock(path), made)
         path = Path(dir)
         if path.exists() and not is_run_folder(path) and not _is_empty(path):
             _refuse(f"{path} is not empty and not a run folder: it is left alone, choose another one")
         if source is not None and source.resolve() != path.resolve() and _within(source, path):
             _refuse(f"resume={source} lies in {path}: a run that starts from it needs another run.dir")
+        made = _missing(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -97,7 +101,7 @@ class RunFolder:
             source = Path(named) if named not in (AUTO, NEVER) else None
         if source is not None and source.resolve() == path.resolve():
             source = None
-        return cls(path, begun is not None, source, lock)
+        return cls(path, begun is not None, source, lock, made)
 
     @property
     def checkpoints(self) -> Path:
@@ -125,7 +129,18 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and self.made and read_status(self.path) is None:
+            self._remove()
         self.close()
+
+    def _remove(self) -> None:
+        """Take back a folder in which no run began: a mistake in the configuration leaves no litter."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        for parent in self.made[1:]:
+            try:
+                parent.rmdir()
+            except OSError:  # another run is in it by now
+                return
 
 
 def is_run_folder(path: Path) -> bool:
@@ -172,17 +187,23 @@ def _source(resume: str) -> Path:
     return path
 
 
-def _new_folder(parent: Path) -> Path:
+def _missing(path: Path) -> tuple[Path, ...]:
+    """The folders that have to be made for `path`, innermost first."""
+    return tuple(takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
+
+
+def _new_folder(parent: Path) -> tuple[Path, tuple[Path, ...]]:
     while True:
         # Not from the seeded generators: two runs of one seed must not meet, and nothing is drawn from them.
         path = parent / f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        made = _missing(path)
         try:
             path.mkdir(parents=True)
         except FileExistsError:
             continue
         except OSError as error:
             _refuse(f"{path} cannot be made: {error.strerror}")
-        return path
+        return path, made
 
 
 def _clear(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Sequence
@@ -42,6 +43,8 @@ from framework.training.step import Step, StepResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+logger = logging.getLogger("framework.assemble")
 
 
 @dataclass
@@ -139,8 +142,13 @@ class Run:
     def _mark_best(self) -> None:
         """Also after a load: a kill can come between a checkpoint and its mark."""
         store, best = self.store, self.progress.best_step
-        if store is not None and best is not None and self.world.is_main and store.marked("best") != best:
-            store.mark_best(best)
+        if store is None or best is None or not self.world.is_main or store.marked("best") == best:
+            return
+        if best not in store.steps():
+            # Newer checkpoints were damaged; the one selected before them was no longer kept.
+            logger.warning("the selected checkpoint, of step %d, is gone", best)
+            return
+        store.mark_best(best)
 
 
 class _Several:
@@ -154,7 +162,9 @@ class _Several:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, callback in self.callbacks.items():
-            callback.load_state_dict(state.get(name, {}))
+            # A run that starts from another's checkpoint may have other callbacks: those begin afresh.
+            if name in state:
+                callback.load_state_dict(state[name])
 
 
 def assemble(
@@ -214,7 +224,7 @@ def assemble(
         ),
         progress=progress,
         meter=Meter(device),
-        selector=Selector(config.select.metric, config.select.mode, config.select.patience, task),
+        selector=_build_selector(config, task),
         callbacks=[registry.build("callback", callback) for callback in config.callbacks],
         reporters=reporters if reporters is not None else Silent(),
         store=store,
@@ -263,6 +273,11 @@ def _build_engine(
     settings = EngineSettings(make_model, make_optimizer, world, device, ema_decay)
     engine: Engine = registry.build("engine", config.engine, settings=settings)
     return engine
+
+
+def _build_selector(config: RunConfig, task: Task) -> Selector:
+    rule = config.select
+    return Selector(rule.metric, rule.mode, rule.patience, task, rule.tie_break)
 
 
 def _last_good(store: CheckpointStore | None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from framework.data.batch import Batch
+from framework.errors import TrainingError
 from framework.evaluation.evaluate import evaluate
 from framework.evaluation.policy_record import policy_record
 from framework.training.assemble import Run
@@ -21,9 +22,9 @@ def fit(run: Run, signals: StopSignal) -> Literal["finished", "stopped", "interr
     Raises:
         TrainingError: too many steps in a row gave non-finite numbers.
     """
-    for callback in run.callbacks:
-        callback.on_start(run)
     try:
+        for callback in run.callbacks:
+            callback.on_start(run)
         _train(run, signals)
         _measure_selected(run, signals)
     except StopRequested as request:
@@ -31,6 +32,9 @@ def fit(run: Run, signals: StopSignal) -> Literal["finished", "stopped", "interr
         if run.progress.step > run.saved_step:
             _save(run)
         return "interrupted"
+    except TrainingError as error:
+        _tell_stop(run, str(error))
+        raise
     finally:
         for callback in run.callbacks:
             callback.on_end(run)
@@ -41,6 +45,8 @@ def _train(run: Run, signals: StopSignal) -> None:
     _settle(run, signals)
     while not run.progress.done:
         advance(run, signals)
+    if run.progress.step > run.saved_step:
+        _save(run)  # it started from another run's last checkpoint and had nothing to add
 
 
 def advance(run: Run, signals: StopSignal) -> None:

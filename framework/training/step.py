@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -61,6 +62,7 @@ class Step:
         """Take one step on the global batch, or skip it when its numbers are not finite."""
         batch = batch.to(self.engine.device)
         before = self.policy.state_dict()
+        buffers = [buffer.clone() for buffer in self._buffers]
         self.engine.zero_grad()
         if self.per_micro and len(batch.micros) > 1:
             result = self._each_micro(batch)
@@ -74,8 +76,15 @@ class Step:
                 self.engine.step()
                 return StepResult(result.samples, result.weights, result.objective, norm, True)
         self.policy.load_state_dict(before)
+        for buffer, value in zip(self._buffers, buffers, strict=True):
+            buffer.copy_(value)
         self.engine.zero_grad()
         return StepResult(result.samples, result.weights, result.objective, result.gradient_norm, False)
+
+    @cached_property
+    def _buffers(self) -> list[Tensor]:
+        """What a forward pass moves: running statistics, which one NaN would spoil for ever."""
+        return list(self.engine.model.buffers())
 
     def _whole_batch(self, batch: GlobalBatch) -> StepResult:
         """A weight depends on the other samples: all losses, then the policy, then the gradient."""

@@ -41,7 +41,7 @@ def existing_folder(path: str | Path) -> Path:
 def _missing(path: Path) -> str:
     """Says how far the path exists, because the mistake is usually one folder."""
     parent = next(p for p in path.absolute().parents if p.exists())
-    where = f"; {parent} exists" if path.absolute().parent != parent else ""
+    where = f" (the folder {parent} does)" if path.absolute().parent != parent else ""
     return (
         f"{path} does not exist{where}; put the data there or correct the path in the data section"
         " (relative paths start at the working directory)"

@@ -126,6 +126,18 @@ def test_digits_are_those_of_scikit_learn(flat: bool) -> None:
     assert targets(train) == load_digits().target.tolist()
 
 
+def test_diabetes_is_that_of_scikit_learn() -> None:
+    from sklearn.datasets import load_diabetes
+
+    train = component("dataset", "diabetes")["train"]
+    bunch = load_diabetes(scaled=False)
+    assert (train.spec.input_shape, train.spec.num_classes) == ((10,), None)
+    assert inputs(train) == pytest.approx(bunch.data)
+    assert targets(train) == pytest.approx(bunch.target / 100)
+    sex = train.columns["sex"]
+    assert np.array_equal(np.array(sex.names, dtype=float)[sex.values], bunch.data[:, 1])
+
+
 def test_synthetic_groups_have_the_counts_and_means_they_should() -> None:
     options = {"n": 4000, "n_evaluation": 998, "core": 1.5, "spurious": 3, "num_core": 2, "num_noise": 3}
     splits = component("dataset", "synthetic_groups", **options)

@@ -82,3 +82,25 @@ def test_state_survives():
     assert again.state_dict()["best_step"] == 0
     with pytest.raises(CheckpointError, match="smallest loss"):
         selector("loss").load_state_dict(chosen.state_dict())
+
+
+def considered(chosen: Selector, values: list[tuple[float, float]]) -> list[bool]:
+    """`values` are the worst group's accuracy and the group average."""
+    return [
+        chosen.consider({"worst_group_accuracy": worst, "group_average_accuracy": average}, step)
+        for step, (worst, average) in enumerate(values)
+    ]
+
+
+def test_equal_worst_groups_are_told_apart_by_the_group_average():
+    values = [(0.0, 0.2), (0.0, 0.6), (0.0, 0.5), (0.1, 0.3)]
+    assert considered(selector(), values) == [True, True, False, True]
+    first = Selector("worst_group_accuracy", "auto", None, Task(), "first")  # type: ignore[arg-type]
+    assert considered(first, values) == [True, False, False, True]
+
+
+def test_ties_survive_a_restart():
+    before, after = selector(), selector()
+    considered(before, [(0.0, 0.5)])
+    after.load_state_dict(before.state_dict())
+    assert considered(after, [(0.0, 0.4), (0.0, 0.6)]) == [False, True]

@@ -1,0 +1,170 @@
+"""Every file in `conf/` and every plugin in `plugins/` works: a new one is tested, or fails here."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from framework.__main__ import main
+from tests.registrations import rolled_back
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*") if path.is_file())
+SHARED = "base.yaml"  # what experiments start from; no run of its own
+EXPERIMENTS = [str(f) for f in FILES if str(f.parent) in (".", "paper") and f.name != SHARED]
+OPTIONS = [str(f.with_suffix("")) for f in FILES if str(f.parent) not in (".", "paper")]
+
+#: group -> a small experiment that any of its options fits into, as far as COMPANIONS does not say more
+BASES = {
+    "data": ["conf=digits_spurious", "policy=erm", "model=linear"],
+    "model": ["conf=vit_rgd", "batch.size=8"],
+    "task": ["conf=digits_spurious"],
+    "policy": ["conf=digits_spurious"],
+    "optimizer": ["conf=digits_spurious"],
+    "schedule": ["conf=digits_spurious"],
+    "engine": ["conf=digits_spurious"],
+    "reporting": ["conf=digits_spurious"],
+}
+
+# The generated files are not the published ones.
+ANY_CONTENT = ["~data.source.checksums"]
+# One of the twelve blocks, a quarter of the width: the file is tested, not the memory of the machine.
+FOR_DIGITS = ["model.patch_size=4", "model.layers=1", "batch.size=2"]
+NARROW = ["model.width=16", "batch.size=2"]
+REGRESSION = ["task=regression", "select.metric=worst_group_loss"]
+COMPANIONS = {
+    "fashion_mnist_longtail.yaml": ANY_CONTENT,
+    "data/fashion_mnist": ANY_CONTENT,
+    "data/diabetes": REGRESSION,
+    "model/resnet18": NARROW,
+    "model/resnet50": NARROW,
+    "model/vit_base": FOR_DIGITS,
+    "model/vit_small": FOR_DIGITS,
+    "task/regression": ["data=diabetes", "policy=erm", "select.metric=worst_group_loss"],
+}
+PLUGINS = {
+    "conv_mixer": ["conf=vit_rgd", "model={name: conv_mixer, width: 8}"],
+    "tail_weighting": ["conf=digits_spurious", "policy={name: tail_weighting, tail: 0.2}"],
+    "two_moons": [
+        "conf=digits_spurious",
+        "data={source: {name: two_moons}, transforms: [], groups: [label, end]}",
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def user(data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In the repository, with data; what a plugin registers is forgotten afterwards."""
+    monkeypatch.setenv("FRAMEWORK_DATA", str(data_folder))
+    with rolled_back(tmp_path):
+        monkeypatch.chdir(ROOT)
+        yield
+
+
+def two_steps(tmp_path: Path, *words: str) -> None:
+    folder = tmp_path / "run"
+    assert main([*words, "train.epochs=null", "train.steps=2", f"run.dir={folder}"]) == 0
+    assert (folder / "metrics.jsonl").read_text().count('"event": "train"') >= 1
+
+
+def test_every_file_is_an_experiment_or_an_option_of_a_known_group() -> None:
+    assert SHARED in map(str, FILES)
+    assert {path.suffix for path in FILES} == {".yaml"}
+    unknown = {Path(option).parent.as_posix() for option in OPTIONS} - set(BASES)
+    assert not unknown, f"add a base experiment for {unknown} to BASES"
+    strangers = set(COMPANIONS) - set(EXPERIMENTS) - set(OPTIONS)
+    assert not strangers, f"COMPANIONS names files that do not exist: {strangers}"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"conf={name}", *COMPANIONS.get(name, [])]
+    assert main(["check", *words]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "ok"
+    two_steps(tmp_path, *words)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment_says_what_it_shows_and_is_called_like_its_file(name: str) -> None:
+    lines = (ROOT / "conf" / name).read_text().splitlines()
+    assert lines[0].startswith("# ")
+    assert f"name: {Path(name).stem}" in lines
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_option(option: str, tmp_path: Path) -> None:
+    group, name = option.split("/")
+    two_steps(tmp_path, *BASES[group], *COMPANIONS.get(option, []), f"{group}={name}")
+
+
+def test_every_plugin_has_a_run() -> None:
+    found = {path.stem for path in (ROOT / "plugins").iterdir() if not path.name.startswith("_")}
+    assert found == set(PLUGINS)
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_plugin(name: str, tmp_path: Path) -> None:
+    two_steps(tmp_path, *PLUGINS[name], f"plugins=[{name}]")
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A FRAMEWORK_DATA folder with files in the published formats, small and random."""
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    _adult(folder / "adult", random)
+    _fashion_mnist(folder / "fashion_mnist", random)
+    _letter(folder / "uci_arff", random)
+    _cifar10(folder / "cifar10_jpg", random)
+    return folder
+
+
+def _adult(folder: Path, random: np.random.Generator) -> None:
+    folder.mkdir()
+    for name, rows, stop in (("adult-train.csv", 120, ""), ("adult-test.csv", 40, ".")):
+        lines = [
+            f"{random.integers(17, 90)}, {random.choice(['Private', 'State-gov', '?'])}, 77516, HS-grad, 9,"
+            f" Divorced, Sales, Husband, {race}, {sex}, 0, 0, 40, United-States, {income}{stop}"
+            for race, sex, income, _ in zip(
+                ["White", "Black", "Other"] * rows,
+                ["Male", "Male", "Male", "Female", "Female"] * rows,
+                ["<=50K", ">50K"] * rows,
+                range(rows),
+                strict=False,
+            )
+        ]
+        (folder / name).write_text("\n".join(lines) + "\n")
+
+
+def _fashion_mnist(folder: Path, random: np.random.Generator) -> None:
+    folder.mkdir()
+    for part, per_class in (("train", 20), ("t10k", 4)):
+        labels = np.repeat(np.arange(10, dtype=np.uint8), per_class)
+        images = random.integers(0, 256, (len(labels), 28, 28), dtype=np.uint8)
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+            (folder / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
+
+
+def _letter(folder: Path, random: np.random.Generator) -> None:
+    folder.mkdir()
+    letters = [chr(ord("A") + number) for number in range(26)]
+    head = "@RELATION letter\n" + "".join(f"@ATTRIBUTE 'x{k}' integer\n" for k in range(4))
+    rows = [f"{','.join(map(str, random.integers(0, 16, 4)))},{letter}" for letter in letters * 8]
+    text = f"% a comment\n{head}@ATTRIBUTE 'class' {{{','.join(letters)}}}\n@DATA\n" + "\n".join(rows) + "\n"
+    (folder / "letter.arff").write_text(text)
+
+
+def _cifar10(folder: Path, random: np.random.Generator) -> None:
+    for split, per_class in (("train", 20), ("test", 2)):
+        for name in ("airplane", "frog", "truck"):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(per_class):
+                pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f"{number:04}.jpg")
