@@ -166,7 +166,7 @@ def test_missing_files_say_how_far_the_path_exists(
     options = {
         key: value.format(tmp_path) if isinstance(value, str) else value for key, value in options.items()
     }
-    message = rf"deep/er.* does not exist \(the folder {tmp_path} does\); put the data there or correct the path"
+    message = rf"deep/er.* does not exist \(the folder {tmp_path} does\); put the data there or correct"
     with pytest.raises(DataError, match=message):
         component("dataset", name, **options)
 
