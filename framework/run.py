@@ -8,7 +8,7 @@ from pathlib import Path
 from framework.checkpoint.resume import resume_point
 from framework.checkpoint.store import CheckpointStore
 from framework.config.load import LoadedConfig, save
-from framework.errors import EXIT_OK, EXIT_REQUEUE
+from framework.errors import EXIT_OK, EXIT_REQUEUE, UserError
 from framework.registry import registry
 from framework.reporting.fanout import Reporters
 from framework.reporting.jsonl import FILE_NAME, JsonLines
@@ -76,8 +76,9 @@ def _conduct(
             {"event": "run", "step": run.progress.step, "epoch": run.progress.epoch, "resumed_at": resumed_at}
         )
         logger.info("starts at step %d of %d", run.progress.step, run.progress.num_steps)
-        outcome = fit(run, signals)
-        reason = signals.received or ""
+        ended = fit(run, signals)
+        reporters.sync()
+        outcome, reason = ended, signals.received or ""
     except BaseException as error:
         reason = str(error) or type(error).__name__
         # The message itself is printed where the process ends.
@@ -86,7 +87,11 @@ def _conduct(
     finally:
         run.loader.close()
         folder.set_status(outcome, run.progress.step, reason)  # type: ignore[arg-type]
-        reporters.close(outcome)
+        try:
+            reporters.close(outcome)
+        except UserError as error:
+            # All records are safe, or there is an earlier error, which must not be hidden behind this one.
+            logger.warning("%s", error)
     if outcome == "interrupted":
         logger.warning(
             "stopped by %s at step %d; run.dir=%s goes on from there", reason, run.progress.step, folder.path
