@@ -12,7 +12,7 @@ from framework.checkpoint.resume import resume_point
 from framework.checkpoint.store import CheckpointStore
 from framework.config.load import LoadedConfig, save
 from framework.config.schema import RunConfig
-from framework.errors import EXIT_OK, EXIT_REQUEUE
+from framework.errors import EXIT_OK, EXIT_REQUEUE, UserError
 from framework.parallel.collectives import on_main
 from framework.parallel.process_group import process_group
 from framework.parallel.world import World
@@ -119,8 +119,9 @@ def _conduct(
             {"event": "run", "step": run.progress.step, "epoch": run.progress.epoch, "resumed_at": resumed_at}
         )
         logger.info("starts at step %d of %d", run.progress.step, run.progress.num_steps)
-        outcome = fit(run, signals)
-        reason = signals.received or ""
+        ended = fit(run, signals)
+        reporters.sync()
+        outcome, reason = ended, signals.received or ""
     except BaseException as error:
         reason = str(error) or type(error).__name__
         # The message itself is printed where the process ends.
@@ -129,7 +130,11 @@ def _conduct(
     finally:
         run.loader.close()
         _set_status(run, outcome, reason)
-        reporters.close(outcome)
+        try:
+            reporters.close(outcome)
+        except UserError as error:
+            # All records are safe, or there is an earlier error, which must not be hidden behind this one.
+            logger.warning("%s", error)
     if outcome == "interrupted":
         if run.world.is_main:
             logger.warning(

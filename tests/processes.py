@@ -13,7 +13,8 @@ from tests.tiny import write
 from tests.triggers import Action
 
 START = multiprocessing.get_context("forkserver")
-START.set_forkserver_preload(["framework.run"])
+# torch imports _dynamo with the first optimizer: it costs more than all else in a tiny run.
+START.set_forkserver_preload(["framework.run", "torch._dynamo", "sklearn.datasets"])
 PROBED = [
     "plugins=[tests.probes.plugin]",
     "task=classification",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from framework.plugins import FOLDER
 from framework.registry import registry
 
 
@@ -16,8 +17,9 @@ class _UndoError(Exception):
 
 @contextmanager
 def rolled_back(folder: Path | None = None) -> Iterator[None]:
-    """Forget, on exit, what was registered inside, and the modules whose files are in `folder`."""
+    """Forget, on exit, what was registered inside, the plugins loaded inside, and modules of `folder`."""
     registry.load_all()
+    before = set(sys.modules)
     try:
         with registry.transaction():
             yield
@@ -25,5 +27,6 @@ def rolled_back(folder: Path | None = None) -> Iterator[None]:
     except _UndoError:
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
-            if folder and file and Path(file).is_relative_to(folder):
+            plugin = name.startswith(f"{FOLDER}.") and name not in before
+            if plugin or (folder and file and Path(file).is_relative_to(folder)):
                 del sys.modules[name]

@@ -22,7 +22,8 @@ from framework.errors import ConfigError, DataError, Problem
 from framework.options import nearest
 from framework.registry import registry
 
-_FINGERPRINT_SAMPLES = 8
+#: numbers of a split that the fingerprint reads: a small data set whole, of a large one samples all over it
+_FINGERPRINT_NUMBERS = 2**22
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,16 @@ class Data:
         return lines
 
     def fingerprint(self) -> str:
-        """A hash of sizes, metadata and the first samples: other data gives another one."""
+        """A hash of sizes, metadata and samples (of large data, some): other data gives another one."""
         digest = hashlib.sha256()
         for name, dataset in sorted(self.splits.items()):
             digest.update(f"{name} {len(dataset)} {dataset.spec}".encode())
             for column in sorted(dataset.columns):
                 digest.update(f"{column} {dataset.columns[column].names}".encode())
                 digest.update(np.ascontiguousarray(dataset.columns[column].values).tobytes())
-            inputs, targets = dataset.fetch(np.arange(min(_FINGERPRINT_SAMPLES, len(dataset))), None)
+            count = min(len(dataset), _FINGERPRINT_NUMBERS // max(dataset.spec.num_features, 1) + 1)
+            read = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
+            inputs, targets = dataset.fetch(read, None)
             tensors = {"inputs": inputs} if isinstance(inputs, Tensor) else inputs
             for key, tensor in sorted(tensors.items()):
                 digest.update(key.encode() + tensor.contiguous().numpy().tobytes())

@@ -207,6 +207,9 @@ def test_export_names_the_file(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("framework.checkpoint.export.export", export)
     (tmp_path / "done").mkdir()
+    assert run("export", "done") == (2, "", "error: done is not a run folder\n")
+    for file in ("config.yaml", "status.json"):
+        (tmp_path / "done" / file).touch()
     assert run("export", "done") == (0, "weights.safetensors\n", "")
     assert run("export", "done", "--out=w", "--checkpoint", "latest")[0] == 0
     assert seen == [(Path("done"), None, "best"), (Path("done"), Path("w"), "latest")]

@@ -21,6 +21,12 @@ CSV = "a,b,y\n1,2,u\n3,4,v\n"
 ARFF = "@relation r\n@attribute a real\n@attribute y {u,v}\n@data\n1,u\n2,v\n"
 IDX = struct.pack(">BBBBI", 0, 0, 8, 1, 4) + bytes([0, 1, 0, 1])
 
+
+def gzipped(content: bytes) -> bytes:
+    """Without the time of day: it would be in the names of tests, and differ between processes."""
+    return gzip.compress(content, mtime=0)
+
+
 TABLE_FAULTS = {
     "t.csv": [
         (b"", "t.csv: the file is empty"),
@@ -34,7 +40,7 @@ TABLE_FAULTS = {
         (b"a,b,y\n1,2,\n1,2,u\n", "t.csv: target 'y' is missing in 1 rows, the first is row 1"),
     ],
     "t.csv.gz": [
-        (gzip.compress(CSV.encode())[:-9], "t.csv.gz: not a readable table: Compressed file ended"),
+        (gzipped(CSV.encode())[:-9], "t.csv.gz: not a readable table: Compressed file ended"),
         (CSV.encode(), "t.csv.gz: not a readable table: Not a gzipped file"),
     ],
     "t.parquet": [
@@ -116,12 +122,12 @@ def test_an_archive_with_a_pickle_runs_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (gzip.compress(IDX)[:-5], "l.gz: broken or cut gzip file: Compressed file ended"),
+        (gzipped(IDX)[:-5], "l.gz: broken or cut gzip file: Compressed file ended"),
         (IDX, "l.gz: broken or cut gzip file: Not a gzipped file"),
-        (gzip.compress(IDX[:-1]), r"l.gz: shape \(4,\) needs 12 bytes, the file has 11"),
-        (gzip.compress(IDX[:6]), "l.gz: cut inside the header: 6 bytes"),
+        (gzipped(IDX[:-1]), r"l.gz: shape \(4,\) needs 12 bytes, the file has 11"),
+        (gzipped(IDX[:6]), "l.gz: cut inside the header: 6 bytes"),
         (
-            gzip.compress(b"hello world"),
+            gzipped(b"hello world"),
             r"l.gz: not an idx file \(nor .npz or .npy\): it starts with 68 65 6c 6c",
         ),
     ],
@@ -134,7 +140,7 @@ def test_broken_idx_files(tmp_path: Path, content: bytes, message: str) -> None:
 
 
 def test_a_wrong_checksum_and_one_that_is_none(tmp_path: Path) -> None:
-    (tmp_path / "l.gz").write_bytes(gzip.compress(IDX))
+    (tmp_path / "l.gz").write_bytes(gzipped(IDX))
     options = {"folder": str(tmp_path), "train": {"inputs": "l.gz", "targets": "l.gz"}}
     with pytest.raises(
         DataError, match=r"l\.gz has md5 [0-9a-f]{32}, but the configuration says 00; .* fetch it again"
@@ -166,7 +172,7 @@ def test_missing_files_say_how_far_the_path_exists(
     options = {
         key: value.format(tmp_path) if isinstance(value, str) else value for key, value in options.items()
     }
-    message = rf"deep/er.* does not exist \(the folder {tmp_path} does\); put the data there or correct the path"
+    message = rf"deep/er.* does not exist \(the folder {tmp_path} does\); put the data there or correct"
     with pytest.raises(DataError, match=message):
         component("dataset", name, **options)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
-from framework.checkpoint.store import CheckpointStore
 from framework.config.load import load
+from tests.processes import START, weights
 from tests.tiny import comparable, write
 
 CASES = {
@@ -30,9 +30,6 @@ COMMON = [
     "log.every_steps=3",
 ]
 KILLS = 6
-#: a fresh process per start, without importing torch each time
-START = multiprocessing.get_context("forkserver")
-START.set_forkserver_preload(["framework.run"])
 
 
 def work(conf: str, overrides: list[str]) -> None:
@@ -44,7 +41,7 @@ def work(conf: str, overrides: list[str]) -> None:
     raise SystemExit(train(load(conf, overrides)))
 
 
-def start(conf: Path, folder: Path, case: str) -> multiprocessing.process.BaseProcess:
+def start(conf: Path, folder: Path, case: str) -> BaseProcess:
     process = START.Process(target=work, args=(str(conf), [*COMMON, *CASES[case], f"run.dir={folder}"]))
     process.start()
     return process
@@ -85,8 +82,3 @@ def lines(folder: Path) -> int:
         return (folder / "metrics.jsonl").read_bytes().count(b"\n")
     except FileNotFoundError:
         return 0
-
-
-def weights(folder: Path) -> bytes:
-    path = CheckpointStore(folder / "checkpoints").load("latest").path
-    return b"".join(file.read_bytes() for file in sorted(path.glob("*.safetensors")))

@@ -9,7 +9,7 @@ import pytest
 from tests.studies.runs import run, sign_test, table, versus
 
 CONF = "even_odd_also"
-SEEDS = range(20)
+SEEDS = range(10)
 POLICIES = {
     "ERM": ["policy=erm"],
     "ERM, group_balanced": ["policy=erm", "data.sampling.name=group_balanced"],

@@ -10,7 +10,7 @@ import pytest
 from tests.studies.runs import run, sign_test, table, versus
 
 CONF = "paper/group_dro_spurious"
-SEEDS = range(20)
+SEEDS = range(10)
 PLAIN, RESAMPLED = "data.sampling.name=uniform", "data.sampling.name=group_balanced"
 POLICIES = {
     "ERM": ["policy=erm", PLAIN],

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,16 @@ from framework import plugins
 from framework.data.build import build_data
 from framework.registry import registry
 from tests.data_samples import component, data_config
+from tests.registrations import rolled_back
 
 PLUGIN = str(Path(__file__).parents[3] / "plugins" / "two_moons.py")
 
 
 @pytest.fixture(autouse=True)
-def _loaded() -> None:
-    plugins.load([PLUGIN])
+def _loaded() -> Iterator[None]:
+    with rolled_back():
+        plugins.load([PLUGIN])
+        yield
 
 
 def test_without_noise_the_samples_lie_on_two_half_circles() -> None:

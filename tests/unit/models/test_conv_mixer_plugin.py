@@ -1,24 +1,28 @@
-import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from framework import plugins
 from framework.data.batch import DataSpec
 from framework.errors import ConfigError
 from framework.registry import registry
+from tests.registrations import rolled_back
 
 PLUGIN = Path(__file__).parents[3] / "plugins" / "conv_mixer.py"
 DIGITS = DataSpec((1, 8, 8), 10)
 
 
+@pytest.fixture(autouse=True)
+def _loaded() -> Iterator[None]:
+    with rolled_back():
+        plugins.load([str(PLUGIN)])
+        yield
+
+
 def build(spec: DataSpec, **options: object) -> nn.Module:
-    if "conv_mixer" not in registry.names("model"):
-        module_spec = importlib.util.spec_from_file_location("conv_mixer", PLUGIN)
-        assert module_spec is not None
-        assert module_spec.loader is not None
-        module_spec.loader.exec_module(importlib.util.module_from_spec(module_spec))
     component = registry.get("model", "conv_mixer")
     model: nn.Module = component.build(component.model(name="conv_mixer", **options), spec=spec)
     return model

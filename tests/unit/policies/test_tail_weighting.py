@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,19 @@ import torch
 from framework import plugins
 from framework.policies import ERM, Policy, SampleLosses
 from framework.registry import registry
+from tests.registrations import rolled_back
 
 PLUGIN = Path(__file__).parents[3] / "plugins" / "tail_weighting.py"
 
 
+@pytest.fixture(autouse=True)
+def _loaded() -> Iterator[None]:
+    with rolled_back():
+        plugins.load([str(PLUGIN)])
+        yield
+
+
 def build(**options: Any) -> Policy:
-    plugins.load([str(PLUGIN)])
     component = registry.get("policy", "tail_weighting")
     policy: Policy = component.build(component.model(name="tail_weighting", **options))
     return policy
