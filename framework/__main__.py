@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except UserError as error:
-        print(_message(error), file=sys.stderr)
+        _tell(error)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -51,6 +51,21 @@ def _dispatch(words: list[str]) -> int:
     code = module.main(words)
     assert isinstance(code, int), verb
     return code
+
+
+def _tell(error: UserError) -> None:
+    """One message for all processes: not from those that only share another's fault."""
+    from framework.parallel.world import World
+
+    try:
+        world = World.detect()
+    except UserError:
+        world = World()
+    # Before the processes have met, those of one machine see the same fault: its first one speaks.
+    if error.shared or (not error.settled and world.local_rank != 0):
+        return
+    prefix = "" if world.is_main else f"rank {world.rank}: "
+    print(f"{prefix}{_message(error)}", file=sys.stderr)
 
 
 def _message(error: UserError) -> str:

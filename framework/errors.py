@@ -14,8 +14,10 @@ class UserError(Exception):
     """Something outside the program is wrong; the message says what, where and what to do."""
 
     exit_code = EXIT_USER
-    #: whether rank 0 raised it too, and tells it for all
+    #: whether another process tells it for this one too
     shared = False
+    #: whether the processes have settled who tells it
+    settled = False
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,19 @@ from framework.config.load import LoadedConfig
 from framework.errors import ConfigError, Problem
 from framework.evaluation.evaluate import evaluate
 from framework.evaluation.select import metric_names
+from framework.parallel.world import World
 from framework.training.assemble import Run, assemble
 
 
-def check(loaded: LoadedConfig) -> list[tuple[str, str]]:
+def check(loaded: LoadedConfig, world: World) -> list[tuple[str, str]]:
     """Build the run of `loaded` and rehearse one step of it; returns lines that describe it.
+
+    Every process of `world` calls it.
 
     Raises:
         UserError: whatever would stop the run.
     """
-    run = assemble(loaded.config)
+    run = assemble(loaded.config, world=world)
     rehearse(run)
     _one_step(run)
     return describe(run)
