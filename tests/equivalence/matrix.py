@@ -106,8 +106,9 @@ def outcome(case: Case, world: World) -> Outcome:
     with run.engine.evaluation_weights():
         record = evaluate(run.engine, run.task, loader, run.data.groups, "validation")
     with run.engine.true_point():
-        weights = run.engine.state_dict()["model"]
-    return Outcome(samples, norms, _arrays(weights), _arrays(run.policy.state_dict()), record)
+        # Copied inside: some engines give the live tensors, which are elsewhere afterwards.
+        weights = _arrays(run.engine.state_dict()["model"])
+    return Outcome(samples, norms, weights, _arrays(run.policy.state_dict()), record)
 
 
 def outcomes(cases: list[Case]) -> list[Outcome]:
