@@ -54,7 +54,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a run ended: tensors by name (`model/...`, `ema/...`, `optimizer/...`, `policy/...`), as arrays."""
+    """Where a run ended: arrays by name (`model/...`, `ema/...`, `optimizer/...`, `policy/...`)."""
 
     arrays: dict[str, NDArray[Any]]
     norms: list[float]
