@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from framework.cli.verbs import DEFAULT_VERB, VERBS, overview, unknown_verb
-from framework.errors import EXIT_OK, ConfigError, UserError
+from framework.errors import EXIT_FAILED, EXIT_OK, ConfigError, UserError
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
@@ -28,6 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader, e.g. `head`, has left; what is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
+    except Exception:
+        rank = _rank_of_several()
+        if rank is None:
+            raise
+        print(f"rank {rank}: {traceback.format_exc()}", end="", file=sys.stderr)
+        return EXIT_FAILED
 
 
 def _dispatch(words: list[str]) -> int:
@@ -53,6 +60,13 @@ def _dispatch(words: list[str]) -> int:
     return code
 
 
+def _rank_of_several() -> int | None:
+    from framework.parallel.world import World
+
+    world = World.detect()
+    return None if world.size == 1 else world.rank
+
+
 def _tell(error: UserError) -> None:
     """One message for all processes: not from those that only share another's fault."""
     from framework.parallel.world import World
@@ -60,7 +74,7 @@ def _tell(error: UserError) -> None:
     try:
         world = World.detect()
     except UserError:
-        world = World()
+        world = World()  # what the launcher says of the processes is the fault
     # Before the processes have met, those of one machine see the same fault: its first one speaks.
     if error.shared or (not error.settled and world.local_rank != 0):
         return

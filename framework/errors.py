@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 EXIT_OK = 0
+EXIT_FAILED = 1
 EXIT_USER = 2
 EXIT_REQUEUE = 75
 

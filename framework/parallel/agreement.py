@@ -11,10 +11,9 @@ from typing import Any
 
 from torch import distributed
 
-from framework.errors import UserError
+from framework.errors import EXIT_FAILED, UserError
 from framework.parallel.world import World
 
-EXIT_FAILED = 1
 #: how long a failing process waits for the word of the others; those that live notice at their next exchange
 _WAIT_SECONDS = 3.0
 _POLL_SECONDS = 0.02
