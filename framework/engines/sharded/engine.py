@@ -20,6 +20,7 @@ from torch.distributed.fsdp import (
     OffloadPolicy,
     fully_shard,
 )
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from framework.data.batch import Inputs
@@ -69,6 +70,7 @@ class FsdpEngine(TorchEngine):
         options = self.sharding
         mesh = init_device_mesh(self.device.type, (self.world.size,))
         offload = CPUOffloadPolicy(self.device.type == "cuda") if options.cpu_offload else OffloadPolicy()
+        cut = partial(fully_shard, mesh=mesh, offload_policy=offload)
         half, full = (torch.bfloat16, torch.float32) if options.bf16 else (None, None)
         parts = blocks(model)
         for part in parts or [model]:
@@ -77,21 +79,17 @@ class FsdpEngine(TorchEngine):
                 part.forward = torch.compile(part.forward)
             if options.activation_checkpointing:
                 part.forward = partial(checkpoint, part.forward, use_reentrant=False)
+        if options.bf16:
+            # Running statistics are fp32, and kernels take no weights of another type beside them.
+            for module in model.modules():
+                if isinstance(module, _BatchNorm) and module.affine:
+                    cut(module, reshard_after_forward=False)
         for part in parts:
-            fully_shard(
-                part,
-                mesh=mesh,
-                reshard_after_forward=options.reshard_after_forward,
-                mp_policy=MixedPrecisionPolicy(half, full),
-                offload_policy=offload,
-            )
-        fully_shard(
-            model,
-            mesh=mesh,
-            reshard_after_forward=False,  # its backward pass begins right after its forward pass
-            mp_policy=MixedPrecisionPolicy(half, full, output_dtype=torch.float32),
-            offload_policy=offload,
-        )
+            policy = MixedPrecisionPolicy(half, full)
+            cut(part, reshard_after_forward=options.reshard_after_forward, mp_policy=policy)
+        policy = MixedPrecisionPolicy(half, full, output_dtype=torch.float32)
+        # The backward pass of what remains begins right after its forward pass.
+        cut(model, reshard_after_forward=False, mp_policy=policy)
 
     def announce(self, *, last: bool) -> None:
         last = last or self.sharding.reduce_each_micro
