@@ -14,7 +14,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from framework.errors import UserError
 from framework.parallel.agreement import Agreement
-from framework.parallel.world import World
+from framework.parallel.world import World, meeting_point
 
 
 def device_of(world: World) -> torch.device:
@@ -31,7 +31,7 @@ def process_group(world: World, timeout_seconds: float) -> Iterator[Agreement]:
     An exception inside ends all of them: see `Agreement`.
 
     Args:
-        world: as the launcher set it up; MASTER_ADDR and MASTER_PORT say where rank 0 listens.
+        world: as the launcher set it up; `meeting_point` says where rank 0 listens.
         timeout_seconds: how long a process waits for another one before the run fails.
 
     Raises:
@@ -40,12 +40,7 @@ def process_group(world: World, timeout_seconds: float) -> Iterator[Agreement]:
     if world.size == 1:
         yield Agreement(world, None, timeout_seconds)
         return
-    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
-    if missing:
-        raise UserError(
-            f"{world.size} processes were started without {' and '.join(missing)}: start them with torchrun,"
-            " or set where rank 0 listens"
-        )
+    os.environ.update(meeting_point())
     device = device_of(world)
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -17,6 +17,7 @@ from tests.distributed import Ranks, start_ranks
 from tests.resume.test_kill import lines, weights
 from tests.tiny import comparable, write
 
+KILLS = 2
 COMMON = [
     "engine=auto",
     "policy=rgd",
@@ -80,7 +81,14 @@ class DieInRename:
         return counted
 
 
-@pytest.mark.parametrize("victims", [[1], [0], [0, 1]], ids=["rank 1", "rank 0", "all"])
+@pytest.mark.parametrize(
+    "victims",
+    [
+        pytest.param([1], id="rank 1"),
+        pytest.param([0], id="rank 0", marks=pytest.mark.slow),
+        pytest.param([0, 1], id="all"),
+    ],
+)
 def test_killed_at_random_points_gives_the_same_numbers(
     victims: list[int], conf: Path, tmp_path: Path
 ) -> None:
@@ -88,7 +96,7 @@ def test_killed_at_random_points_gives_the_same_numbers(
     reference, killed = tmp_path / "whole", tmp_path / "killed"
     whole(conf, reference)
     num_lines = lines(reference)
-    for target in sorted(chance.sample(range(2, num_lines - 4), 2)):
+    for target in sorted(chance.sample(range(2, num_lines - 4), KILLS)):
         ranks = start(conf, killed)
         while ranks.processes[0].is_alive() and lines(killed) < target:
             time.sleep(0.001)
