@@ -42,13 +42,14 @@ def on_host(tree: Any, *, keep: bool) -> Any:
     """A tree of dictionaries, lists and tuples with every tensor whole and in host memory.
 
     One tensor is whole at a time. Every rank calls it with a tree of the same form; where `keep` is
-    false there is None in place of each tensor.
+    false, dictionaries come back without their tensors, and lists with None in place of them.
     """
     if isinstance(tree, Tensor):
         values = whole(tree.detach())
         return values.cpu() if keep else None
     if isinstance(tree, dict):
-        return {key: on_host(value, keep=keep) for key, value in tree.items()}
+        on_hosts = {key: on_host(value, keep=keep) for key, value in tree.items()}
+        return {key: on_hosts[key] for key, value in tree.items() if keep or not isinstance(value, Tensor)}
     if isinstance(tree, list | tuple):
         return type(tree)(on_host(value, keep=keep) for value in tree)
     return tree
