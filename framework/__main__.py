@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 
@@ -13,6 +14,8 @@ from framework.errors import EXIT_FAILED, EXIT_OK, ConfigError, UserError
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+#: how long a process that leaves the word to another one stays
+_SILENCE_SECONDS = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,6 +80,8 @@ def _tell(error: UserError) -> None:
         world = World()  # what the launcher says of the processes is the fault
     # Before the processes have met, those of one machine see the same fault: its first one speaks.
     if error.shared or (not error.settled and world.local_rank != 0):
+        # A launcher ends all processes when the first one has ended: the one that speaks must come to it.
+        time.sleep(_SILENCE_SECONDS)
         return
     prefix = "" if world.is_main else f"rank {world.rank}: "
     print(f"{prefix}{_message(error)}", file=sys.stderr)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +21,8 @@ def launch(words: Sequence[str], num_processes: int) -> int:
     The processes find each other as under torchrun. When one dies the others are ended at once; the exit
     code is that of the first. A signal to this process reaches all of them, and they save and end.
     """
+    # Each process says itself why it ends.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     # As torchrun does: otherwise every process takes all cores for itself.
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // num_processes, 1)))
     config = LaunchConfig(
@@ -35,9 +39,12 @@ def launch(words: Sequence[str], num_processes: int) -> int:
     try:
         elastic_launch(config, command[0])(*command[1:])
     except ChildFailedError as error:
-        # It has said why itself. The failure that came first is the cause, the others were ended for it.
-        _, failure = error.get_first_failure()
-        return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
+        # The failure that came first is the cause, the others were ended for it.
+        rank, failure = error.get_first_failure()
+        if failure.exitcode > 0:
+            return failure.exitcode  # it has said why
+        print(f"error: rank {rank} was ended by {signal.Signals(-failure.exitcode).name}", file=sys.stderr)
+        return 128 - failure.exitcode
     except SignalException:
         return EXIT_REQUEUE
     return EXIT_OK
