@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from framework.engines.base import Engine, EngineSettings
 from framework.engines.deepspeed_config import check_added, generate
-from framework.engines.deepspeed_setup import check_optimizer, load_deepspeed
+from framework.engines.deepspeed_setup import check_model, check_optimizer, load_deepspeed
 from framework.engines.deepspeed_shards import (
     OptimizerShards,
     ParameterShards,
@@ -82,6 +82,7 @@ class DeepSpeedEngine(TorchEngine):
     def __init__(self, settings: EngineSettings, precision: Precision, options: dict[str, Any]) -> None:
         package: Any = load_deepspeed(settings.world, settings.device)
         super().__init__(settings, precision, compile=False)
+        check_model(self.model)
         check_optimizer(self.optimizer, options["stage"])
         # By name, before DeepSpeed puts shards into them.
         self.groups = [[self.names[id(p)] for p in group["params"]] for group in self.optimizer.param_groups]
@@ -115,6 +116,18 @@ class DeepSpeedEngine(TorchEngine):
         if self.ema is not None:
             with self.true_point():
                 self.ema.update()
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        self._share_buffers()
+        with super().evaluation_weights():
+            yield
+
+    def _share_buffers(self) -> None:
+        """Statistics of normalisation layers become rank 0's, which are those that a checkpoint holds."""
+        if self.world.size > 1:
+            for buffer in self.model.buffers():
+                distributed.broadcast(buffer, src=0)
 
 
 class ZeroEngine(DeepSpeedEngine):
@@ -168,6 +181,7 @@ class ZeroEngine(DeepSpeedEngine):
 
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:
+        self._share_buffers()
         with ExitStack() as stack:
             stack.enter_context(self.true_point())
             if self.ema is not None:

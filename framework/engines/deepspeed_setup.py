@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 
 from framework.errors import ConfigError, Problem, UserError
 from framework.parallel.world import World
@@ -69,6 +69,25 @@ def _without_inference_extension() -> None:
     """
     ops = importlib.import_module("deepspeed.ops")
     ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def check_model(model: nn.Module) -> None:
+    """Refuse parameters that DeepSpeed cannot send.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    scalars = [name for name, parameter in model.named_parameters() if parameter.dim() == 0]
+    if scalars:
+        raise ConfigError(
+            [
+                Problem(
+                    "model.name",
+                    f"DeepSpeed cannot take parameters without a dimension ({', '.join(scalars)}): give them"
+                    " the shape (1,), or take engine=ddp or fsdp",
+                )
+            ]
+        )
 
 
 def check_optimizer(optimizer: torch.optim.Optimizer, stage: int) -> None:

@@ -22,6 +22,7 @@ from tests.equivalence.zero_cases import (
     leg,
     walked,
 )
+from tests.equivalence.zero_models import odd_models
 
 pytest.importorskip("deepspeed", reason="deepspeed is not installed")
 
@@ -90,6 +91,12 @@ def test_a_dropped_gradient_leaves_nothing_and_norms_are_true() -> None:
         assert difference == 0.0
         assert not any(map(math.isfinite, not_finite))
         np.testing.assert_allclose(plain, norms, rtol=1e-5)
+
+
+def test_frozen_and_tied_weights_and_buffers() -> None:
+    for trained, loaded in run_ranks(odd_models, 2)[0]:
+        assert trained <= 2e-6
+        assert loaded == 0.0
 
 
 def without_launcher(overrides: list[str], folder: Path) -> list[Path]:

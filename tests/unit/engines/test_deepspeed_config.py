@@ -16,7 +16,7 @@ from framework.engines.deepspeed_config import (
     check_added,
     generate,
 )
-from framework.engines.deepspeed_setup import check_optimizer, load_deepspeed
+from framework.engines.deepspeed_setup import check_model, check_optimizer, load_deepspeed
 from framework.errors import ConfigError, UserError
 from framework.optim.optimistic import Optimistic
 from framework.parallel.world import World
@@ -112,6 +112,15 @@ def test_without_deepspeed_the_message_says_what_to_install(monkeypatch: pytest.
     monkeypatch.setattr(deepspeed_setup.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'framework\[deepspeed\]'"):
         load_deepspeed(World(), torch.device("cpu"))
+
+
+def test_a_parameter_without_dimensions_is_refused() -> None:
+    model = torch.nn.Module()
+    model.weight = torch.nn.Parameter(torch.zeros(1))
+    check_model(model)
+    model.temperature = torch.nn.Parameter(torch.tensor(1.0))
+    with pytest.raises(ConfigError, match=r"temperature.*shape \(1,\)"):
+        check_model(model)
 
 
 @pytest.mark.parametrize("name", ["Adagrad", "Adafactor", "Muon"])
