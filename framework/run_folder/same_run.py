@@ -14,7 +14,7 @@ from framework.errors import ConfigError, Problem
 CONFIG = "config.yaml"
 
 #: keys that may differ between the stopped and the continued run: none of them touches a number that is
-#: trained or measured by more than rounding. The length of training is not among them: schedules depend on it.
+#: trained or measured by more than rounding. The length of training is not among them: schedules need it.
 MAY_DIFFER = (
     "run",
     "resume",

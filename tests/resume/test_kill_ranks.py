@@ -122,12 +122,12 @@ def test_killed_while_saving_gives_the_same_numbers(conf: Path, tmp_path: Path) 
     assert weights(killed) == weights(reference)
 
 
-def test_another_number_of_processes_continues_the_same_curve(conf: Path, tmp_path: Path) -> None:
+def test_another_engine_and_number_of_processes_continue_the_same_curve(conf: Path, tmp_path: Path) -> None:
     reference, moved = tmp_path / "whole", tmp_path / "moved"
     no_dropout = ("model.dropout=0",)
     whole(conf, reference, words=no_dropout)
-    for num, target in ((2, 6), (1, 16)):
-        ranks = start(conf, moved, num=num, words=no_dropout)
+    for num, engine, target in ((2, "fsdp", 6), (1, "single", 16)):
+        ranks = start(conf, moved, num=num, words=(*no_dropout, f"engine={engine}"))
         while ranks.processes[0].is_alive() and lines(moved) < target:
             time.sleep(0.001)
         for process in ranks.processes:
