@@ -5,13 +5,17 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import time
+import traceback
 from collections.abc import Sequence
 
 from framework.cli.verbs import DEFAULT_VERB, VERBS, overview, unknown_verb
-from framework.errors import EXIT_OK, ConfigError, UserError
+from framework.errors import EXIT_FAILED, EXIT_OK, ConfigError, UserError
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+#: how long a process that leaves the word to another one stays
+_SILENCE_SECONDS = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except UserError as error:
-        print(_message(error), file=sys.stderr)
+        _tell(error)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -28,6 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader, e.g. `head`, has left; what is still buffered must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
+    except Exception:
+        rank = _rank_of_several()
+        if rank is None:
+            raise
+        print(f"rank {rank}: {traceback.format_exc()}", end="", file=sys.stderr)
+        return EXIT_FAILED
 
 
 def _dispatch(words: list[str]) -> int:
@@ -51,6 +61,30 @@ def _dispatch(words: list[str]) -> int:
     code = module.main(words)
     assert isinstance(code, int), verb
     return code
+
+
+def _rank_of_several() -> int | None:
+    from framework.parallel.world import World
+
+    world = World.detect()
+    return None if world.size == 1 else world.rank
+
+
+def _tell(error: UserError) -> None:
+    """One message for all processes: not from those that only share another's fault."""
+    from framework.parallel.world import World
+
+    try:
+        world = World.detect()
+    except UserError:
+        world = World()  # what the launcher says of the processes is the fault
+    # Before the processes have met, those of one machine see the same fault: its first one speaks.
+    if error.shared or (not error.settled and world.local_rank != 0):
+        # A launcher ends all processes when the first one has ended: the one that speaks must come to it.
+        time.sleep(_SILENCE_SECONDS)
+        return
+    prefix = "" if world.is_main else f"rank {world.rank}: "
+    print(f"{prefix}{_message(error)}", file=sys.stderr)
 
 
 def _message(error: UserError) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 EXIT_OK = 0
+EXIT_FAILED = 1
 EXIT_USER = 2
 EXIT_REQUEUE = 75
 
@@ -14,8 +15,10 @@ class UserError(Exception):
     """Something outside the program is wrong; the message says what, where and what to do."""
 
     exit_code = EXIT_USER
-    #: whether rank 0 raised it too, and tells it for all
+    #: whether another process tells it for this one too
     shared = False
+    #: whether the processes have settled who tells it
+    settled = False
 
 
 @dataclass(frozen=True)

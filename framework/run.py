@@ -13,17 +13,20 @@ from framework.checkpoint.store import CheckpointStore
 from framework.config.load import LoadedConfig, save
 from framework.config.schema import RunConfig
 from framework.errors import EXIT_OK, EXIT_REQUEUE, UserError
+from framework.parallel.agreement import Agreement
 from framework.parallel.collectives import on_main
 from framework.parallel.process_group import process_group
+from framework.parallel.standstill import Standstill
 from framework.parallel.world import World
 from framework.registry import registry
 from framework.reporting.fanout import Reporters
 from framework.reporting.jsonl import FILE_NAME, JsonLines
-from framework.reporting.log_file import open_log
+from framework.reporting.log_file import log_path, open_log
 from framework.run_folder import RunFolder, Status, environment, record_environment, truncate_metrics
 from framework.run_folder.folder import CHECKPOINTS
 from framework.run_folder.status import State
 from framework.training.assemble import Run, assemble
+from framework.training.check import check as rehearsal
 from framework.training.check import describe, rehearse
 from framework.training.guards import StopSignal
 from framework.training.hooks import RunHeader
@@ -41,12 +44,16 @@ def train(loaded: LoadedConfig) -> int:
     """
     config, world = loaded.config, World.detect()
     with (
-        process_group(world, config.launch.timeout_seconds),
+        process_group(world, config.launch.timeout_seconds) as agreement,
         StopSignal(world) as signals,
         ExitStack() as stack,
     ):
         folder = on_main(lambda: _Folder.enter(stack, loaded), world)
         stack.enter_context(open_log(folder.path, world.rank))
+        log = log_path(folder.path, world.rank)
+        signals.sign_of_life = stack.enter_context(
+            Standstill(log, world, config.launch.timeout_seconds)
+        ).sign_of_life
         reporters = _reporters(config, folder.path, world)
         store = CheckpointStore(folder.path / CHECKPOINTS)
         run = assemble(config, dir=folder.path, store=store, reporters=reporters, world=world)
@@ -58,7 +65,18 @@ def train(loaded: LoadedConfig) -> int:
             run.load(checkpoint)
         resumed_at = checkpoint.step if checkpoint is not None else None
         on_main(lambda: _write_start(folder, loaded, run.saved_step), world)
-        return _conduct(run, folder, reporters, signals, resumed_at)
+        return _conduct(run, folder, reporters, signals, agreement, resumed_at)
+
+
+def check(loaded: LoadedConfig) -> list[tuple[str, str]]:
+    """Rehearse the run on as many processes as were started; returns label and text of what is known of it.
+
+    Raises:
+        UserError: whatever would stop the run.
+    """
+    world = World.detect()
+    with process_group(world, loaded.config.launch.timeout_seconds):
+        return rehearsal(loaded, world)
 
 
 @dataclass(frozen=True)
@@ -107,7 +125,12 @@ def _write_start(folder: _Folder, loaded: LoadedConfig, saved_step: int) -> None
 
 
 def _conduct(
-    run: Run, folder: _Folder, reporters: Reporters, signals: StopSignal, resumed_at: int | None
+    run: Run,
+    folder: _Folder,
+    reporters: Reporters,
+    signals: StopSignal,
+    agreement: Agreement,
+    resumed_at: int | None,
 ) -> int:
     """Run the loop; whatever happens, the reporters are closed and the folder says how it ended."""
     outcome: State = "failed"
@@ -119,13 +142,20 @@ def _conduct(
             {"event": "run", "step": run.progress.step, "epoch": run.progress.epoch, "resumed_at": resumed_at}
         )
         logger.info("starts at step %d of %d", run.progress.step, run.progress.num_steps)
-        ended = fit(run, signals)
-        reporters.sync()
+        with agreement.on_failure():
+            ended = fit(run, signals)
+            reporters.sync()
         outcome, reason = ended, signals.received or ""
     except BaseException as error:
         reason = str(error) or type(error).__name__
-        # The message itself is printed where the process ends.
-        logger.error("the run ends at step %d: %s", run.progress.step, reason, extra={"on_console": False})
+        # The console gets it from whoever catches it, as one message for all processes.
+        logger.error(
+            "the run ends at step %d: %s",
+            run.progress.step,
+            reason,
+            exc_info=not isinstance(error, UserError),
+            extra={"on_console": False},
+        )
         raise
     finally:
         run.loader.close()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from framework.config.load import LoadedConfig, load
+from framework.config.schema import RunConfig
 from framework.config.sources import available, listed
 from framework.errors import UserError
 from framework.options import nearest
+from framework.parallel.world import World
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,19 @@ class Arguments:
         """
         if self.conf is None:
             raise UserError(f"conf=FILE is missing{listed(available()).replace('one of', 'available')}")
-        return load(self.conf, self.overrides, world_size=world_size())
+        return load(self.conf, self.overrides, world_size=World.detect().size)
 
     def expect_names(self, low: int, high: int, usage: str) -> None:
         """Raises UserError unless between `low` and `high` names were given."""
         if not low <= len(self.names) <= high:
             words = " ".join(self.names) or "nothing"
             raise UserError(f"usage: python -m framework {usage}; got {words}")
+
+
+def starts_processes(config: RunConfig) -> bool:
+    """Whether the run's processes are still to be started, by this one."""
+    launch = config.launch
+    return launch.name == "local" and launch.num_processes != 1 and World.detect().size == 1
 
 
 def parse(words: Sequence[str], flags: Collection[str] = ()) -> Arguments:
@@ -76,11 +83,3 @@ def parse(words: Sequence[str], flags: Collection[str] = ()) -> Arguments:
         else:
             names.append(word)
     return Arguments(tuple(names), conf, tuple(overrides), given)
-
-
-def world_size() -> int:
-    """Number of processes of this run, as launchers announce it."""
-    text = os.environ.get("WORLD_SIZE", "1")
-    if not text.isdigit() or int(text) < 1:
-        raise UserError(f"the environment variable WORLD_SIZE must be a whole number from 1; got '{text}'")
-    return int(text)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from framework.cli.arguments import parse
+from framework.cli.arguments import parse, starts_processes
 from framework.errors import EXIT_OK, ConfigError
+from framework.parallel.world import World
 
 
 def main(words: Sequence[str]) -> int:
@@ -20,12 +21,18 @@ def main(words: Sequence[str]) -> int:
     arguments.expect_names(0, 0, "check conf=FILE [key=value ...]")
     loaded = arguments.load()
     # After validation: a mistake in the file should not wait for torch and the training machinery.
-    from framework.training.check import check
+    if starts_processes(loaded.config):
+        from framework.launch.local import launch
+
+        return launch(["check", *words], loaded.config.launch.num_processes or 1)
+    from framework.run import check
 
     try:
         described = check(loaded)
     except ConfigError as error:
         raise loaded.located(error) from error
+    if not World.detect().is_main:
+        return EXIT_OK
     width = max((len(label) for label, _ in described), default=0)
     for label, text in described:
         print(f"{label:<{width}}  {text}")

@@ -5,6 +5,8 @@ Train, evaluate and save a run. Starting again with the same run.dir continues a
   conf=FILE       a path, a run folder, or a name under conf/
   key=value       change a value (train.epochs=3) or swap a group (policy=group_dro)
 
+Several processes: launch=local launch.num_processes=2, or start it with torchrun, srun or mpirun.
+
 exit codes: 0 finished, 2 something is wrong with the input, 75 stopped by a signal after saving
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from framework.cli.arguments import parse
+from framework.cli.arguments import parse, starts_processes
 from framework.errors import ConfigError
 
 
@@ -22,6 +24,10 @@ def main(words: Sequence[str]) -> int:
     arguments.expect_names(0, 0, "train conf=FILE [key=value ...]")
     loaded = arguments.load()
     # After validation: a mistake in the file should not wait for torch and the training machinery.
+    if starts_processes(loaded.config):
+        from framework.launch.local import launch
+
+        return launch(["train", *words], loaded.config.launch.num_processes or 1)
     from framework.run import train
 
     try:

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from framework.config.batch_plan import BatchPlan
-from framework.config.schema import BatchConfig, DataConfig, EvaluateConfig, SelectConfig, TrainConfig
+from framework.config.schema import (
+    BatchConfig,
+    DataConfig,
+    EvaluateConfig,
+    LaunchConfig,
+    SelectConfig,
+    TrainConfig,
+)
 from framework.errors import ConfigError, Problem
 from framework.options import nearest
 
@@ -21,6 +28,11 @@ def check(sections: Sections, world_size: int) -> Iterator[Problem]:
     match sections:
         case {"train": TrainConfig() as train}:
             yield from _length(train)
+    match sections:
+        case {"launch": LaunchConfig() as launch}:
+            yield from _launch(launch, world_size)
+            if world_size == 1 and launch.name == "local":
+                world_size = launch.num_processes or 1
     match sections:
         case {"batch": BatchConfig() as batch}:
             yield from _batch(batch, world_size)
@@ -47,6 +59,17 @@ def _batch(batch: BatchConfig, world_size: int) -> Iterator[Problem]:
         BatchPlan.solve(batch.size, batch.micro, world_size)
     except ConfigError as error:
         yield from error.problems
+
+
+def _launch(launch: LaunchConfig, world_size: int) -> Iterator[Problem]:
+    if launch.name == "none" and launch.num_processes is not None:
+        message = "only launch=local starts processes; add launch=local, or start them with torchrun"
+        yield Problem("launch.num_processes", message)
+    elif launch.name == "local" and launch.num_processes is None:
+        yield Problem("launch.num_processes", "launch=local needs the number of processes, e.g. 2")
+    elif launch.name == "local" and world_size not in (1, launch.num_processes):
+        message = f"{world_size} processes were started already; leave launch=local out"
+        yield Problem("launch.num_processes", message)
 
 
 def _split_names(evaluate: EvaluateConfig) -> Iterator[Problem]:

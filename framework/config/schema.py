@@ -146,6 +146,10 @@ class LogConfig(Section):
 class LaunchConfig(Section):
     """How the processes of a run start and wait for each other."""
 
+    name: Literal["none", "local"] = "none"
+    """`none`: as torchrun, srun or mpirun started them; `local`: the run starts them on this machine."""
+    num_processes: Count | None = None
+    """How many processes `local` starts."""
     timeout_seconds: Positive = 600.0
     """How long a process waits for the others before the run fails and says who is missing."""
 

@@ -57,6 +57,10 @@ def load_pretrained(factory: Any, path: str, config: Any, *, num_labels: int | N
             )
         with quiet():
             config.num_labels = num_labels
+    if torch.get_default_device().type == "meta":
+        # An engine that shards asks for shapes alone: one process reads the weights and sends them.
+        with quiet():
+            return factory.from_config(config, dtype=torch.float32, trust_remote_code=False)
     try:
         with quiet():
             model, report = factory.from_pretrained(

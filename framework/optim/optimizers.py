@@ -73,7 +73,7 @@ def adam(
         eps=eps,
         weight_decay=weight_decay,
         amsgrad=amsgrad,
-        fused=can_fuse(parameters),
+        fused=can_fuse(parameters, sharded=True),
     )
 
 
@@ -103,7 +103,7 @@ def adamw(
         eps=eps,
         weight_decay=weight_decay,
         amsgrad=amsgrad,
-        fused=can_fuse(parameters),
+        fused=can_fuse(parameters, sharded=True),
     )
 
 
@@ -137,10 +137,22 @@ def adagrad(
     )
 
 
-def can_fuse(parameters: Parameters, devices: frozenset[str] = FUSED_DEVICES) -> bool:
-    """Whether the fused kernel takes all parameters: floating point, on one of `devices`."""
+def can_fuse(
+    parameters: Parameters, devices: frozenset[str] = FUSED_DEVICES, *, sharded: bool = False
+) -> bool:
+    """Whether the fused kernel takes all parameters: floating point, on one of `devices`.
+
+    Args:
+        parameters: tensors or groups of them.
+        devices: where the kernel exists.
+        sharded: whether it takes distributed tensors.
+    """
     return all(
-        tensor.device.type in devices and tensor.is_floating_point() for tensor in _tensors(parameters)
+        tensor.device.type in devices
+        and tensor.is_floating_point()
+        # Asked by attribute: importing the class takes as long as importing torch does.
+        and (sharded or not hasattr(tensor, "to_local"))
+        for tensor in _tensors(parameters)
     )
 
 

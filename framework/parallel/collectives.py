@@ -60,7 +60,7 @@ def on_main(call: Callable[[], T], world: World) -> T:
     """What `call` gives on rank 0, on every rank; it runs on rank 0 alone.
 
     Raises:
-        UserError: rank 0's, on every rank, so that all end the same way; `shared` marks it as told once.
+        UserError: rank 0's, on every rank, so that all end the same way; `shared` on the others.
     """
     value: T | None = None
     error: UserError | None = None
@@ -73,6 +73,6 @@ def on_main(call: Callable[[], T], world: World) -> T:
             error = raised
     value, error = from_main((value, error), world)
     if error is not None:
-        error.shared = True
+        error.shared = not world.is_main
         raise error
     return cast("T", value)

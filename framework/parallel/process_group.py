@@ -9,9 +9,12 @@ from datetime import timedelta
 
 import torch
 from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from framework.errors import UserError
-from framework.parallel.world import World
+from framework.parallel.agreement import Agreement
+from framework.parallel.world import World, meeting_point
 
 
 def device_of(world: World) -> torch.device:
@@ -22,43 +25,46 @@ def device_of(world: World) -> torch.device:
 
 
 @contextmanager
-def process_group(world: World, timeout_seconds: float) -> Iterator[None]:
+def process_group(world: World, timeout_seconds: float) -> Iterator[Agreement]:
     """Inside, the processes of `world` can talk to each other; nothing happens for a single one.
 
+    An exception inside ends all of them: see `Agreement`.
+
     Args:
-        world: as the launcher set it up; MASTER_ADDR and MASTER_PORT say where rank 0 listens.
+        world: as the launcher set it up; `meeting_point` says where rank 0 listens.
         timeout_seconds: how long a process waits for another one before the run fails.
 
     Raises:
         UserError: the processes do not find each other.
     """
     if world.size == 1:
-        yield
+        yield Agreement(world, None, timeout_seconds)
         return
-    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
-    if missing:
-        raise UserError(
-            f"{world.size} processes were started without {' and '.join(missing)}: start them with torchrun,"
-            " or set where rank 0 listens"
-        )
+    os.environ.update(meeting_point())
     device = device_of(world)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    timeout = timedelta(seconds=timeout_seconds)
     try:
+        store, _, _ = next(rendezvous("env://", world.rank, world.size, timeout=timeout))
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            store=PrefixStore("group", store),
             rank=world.rank,
             world_size=world.size,
-            timeout=timedelta(seconds=timeout_seconds),
+            timeout=timeout,
         )
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"rank {world.rank} of {world.size} did not find the others at"
             f" {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}: {error}"
         ) from error
+    agreement = Agreement(world, store, timeout_seconds)
     try:
-        yield
-        distributed.barrier()
+        with agreement.on_failure():
+            yield agreement
+            distributed.barrier()
     finally:
         # Without it a gloo process can abort at exit; after an error the others may be gone already.
-        distributed.destroy_process_group()
+        if distributed.is_initialized():
+            distributed.destroy_process_group()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from framework.errors import ConfigError
+from framework.errors import ConfigError, UserError
 
 #: launcher -> its variables for rank, size and local rank; the first one that is set counts
 _LAUNCHERS = {
     "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
-    "Slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
+    # the step's number of tasks is set by srun alone: a batch script is one process, whatever was allocated
+    "Slurm": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
     "Open MPI": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
     "MPI": ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
 }
@@ -34,8 +36,7 @@ class World:
     def detect(environment: Mapping[str, str] = os.environ) -> World:
         """The world that torchrun, deepspeed, srun or mpirun set up; a single process without one.
 
-        A Slurm step counts only under `srun` (SLURM_STEP_ID with more than one task): a shell inside an
-        allocation is one process.
+        Under Slurm only what `srun` starts counts: a batch script or a shell in an allocation is one process.
 
         Raises:
             ConfigError: a launcher's variables are incomplete or no numbers.
@@ -51,3 +52,30 @@ class World:
                 raise ConfigError(f"{launcher} says rank {world.rank} of {world.size} processes")
             return world
         return World()
+
+
+def meeting_point(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """MASTER_ADDR and MASTER_PORT: as set, or a Slurm step's first node and a port from the job's number.
+
+    Raises:
+        UserError: they are not set and do not follow from the launcher's variables.
+    """
+    given = {name: environment[name] for name in ("MASTER_ADDR", "MASTER_PORT") if name in environment}
+    if "SLURM_STEP_NODELIST" in environment and "SLURM_STEP_NUM_TASKS" in environment:
+        node = _first_node(environment["SLURM_STEP_NODELIST"])
+        port = 20000 + int(environment.get("SLURM_JOB_ID", "0")) % 10000
+        derived = {"MASTER_PORT": str(port)} | ({"MASTER_ADDR": node} if node is not None else {})
+        given = derived | given
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in given]
+    if missing:
+        raise UserError(
+            f"several processes were started without {' and '.join(missing)}: start them with torchrun, or"
+            " set where rank 0 listens, the same on all of them"
+        )
+    return given
+
+
+def _first_node(nodes: str) -> str | None:
+    """`n1` of `n1,n2`, `n[1-4,7]` and the like; None for lists with several brackets in a name."""
+    match = re.fullmatch(r"([^\[\],]+)(?:\[([^\[\],-]+)[^\[\]]*\])?(?:,.*)?", nodes)
+    return f"{match[1]}{match[2] or ''}" if match is not None else None

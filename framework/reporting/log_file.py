@@ -43,6 +43,11 @@ class RunLog:
         self.close()
 
 
+def log_path(run_dir: Path, rank: int) -> Path:
+    """Where process `rank` writes its log."""
+    return run_dir / ("log.txt" if rank == 0 else f"log-rank-{rank:04d}.txt")
+
+
 def open_log(run_dir: Path, rank: int = 0) -> RunLog:
     """Append everything logged under `framework`, and Python's warnings, to the log in `run_dir`.
 
@@ -52,7 +57,7 @@ def open_log(run_dir: Path, rank: int = 0) -> RunLog:
     Raises:
         UserError: the file cannot be written.
     """
-    path = run_dir / ("log.txt" if rank == 0 else f"log-rank-{rank:04d}.txt")
+    path = log_path(run_dir, rank)
     try:
         file = logging.FileHandler(path, encoding="utf-8", delay=rank != 0)
     except OSError as error:

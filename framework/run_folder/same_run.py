@@ -14,8 +14,20 @@ from framework.errors import ConfigError, Problem
 CONFIG = "config.yaml"
 
 #: keys that may differ between the stopped and the continued run: none of them touches a number that is
-#: trained or measured. The length of training is not among them: schedules depend on it.
-MAY_DIFFER = ("run", "resume", "launch", "log", "reporters", "plugins", "checkpoint", "data.workers")
+#: trained or measured by more than rounding. The length of training is not among them: schedules need it.
+MAY_DIFFER = (
+    "run",
+    "resume",
+    "launch",
+    "log",
+    "reporters",
+    "plugins",
+    "checkpoint",
+    "data.workers",
+    "engine",
+)
+#: what touches numbers of an engine that has it
+_MUST_AGREE = "engine.precision"
 
 
 def saved_config(run_dir: Path) -> dict[str, Any]:
@@ -43,8 +55,13 @@ def differences(saved: Mapping[str, Any], config: Mapping[str, Any]) -> list[str
     # Interpolations that were meant as text are escaped in the file.
     there = {key: text.replace(r"\\${", "${") for key, text in there.items()}
     lines = []
+    # How an exact global batch is cut does not matter, as little as the number of processes.
+    exact = now.get("batch.accumulation") == there.get("batch.accumulation") == '"exact"'
+    free_keys = (*MAY_DIFFER, "batch.micro") if exact else MAY_DIFFER
     for key in sorted(there.keys() | now.keys()):
-        if any(key == free or key.startswith(f"{free}.") for free in MAY_DIFFER):
+        if any(key == free or key.startswith(f"{free}.") for free in free_keys) and not (
+            key == _MUST_AGREE and key in there and key in now
+        ):
             continue
         before, after = there.get(key, "absent"), now.get(key, "absent")
         if before != after:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import itertools
 
 import torch
+from torch import nn
 
 from framework.config.load import LoadedConfig
 from framework.errors import ConfigError, Problem
 from framework.evaluation.evaluate import evaluate
 from framework.evaluation.select import metric_names
+from framework.parallel.world import World
 from framework.training.assemble import Run, assemble
 
 
-def check(loaded: LoadedConfig) -> list[tuple[str, str]]:
+def check(loaded: LoadedConfig, world: World) -> list[tuple[str, str]]:
     """Build the run of `loaded` and rehearse one step of it; returns lines that describe it.
+
+    Every process of `world` calls it.
 
     Raises:
         UserError: whatever would stop the run.
     """
-    run = assemble(loaded.config)
+    run = assemble(loaded.config, world=world)
     rehearse(run)
     _one_step(run)
     return describe(run)
@@ -56,8 +60,8 @@ def rehearse(run: Run) -> None:
 def describe(run: Run) -> list[tuple[str, str]]:
     """Label and text for each thing a person should see before training."""
     config, plan = run.config, run.plan
-    parameters = sum(p.numel() for p in run.engine.model.parameters())
-    trainable = sum(p.numel() for p in run.engine.model.parameters() if p.requires_grad)
+    parameters = sum(_size(p) for p in run.engine.model.parameters())
+    trainable = sum(_size(p) for p in run.engine.model.parameters() if p.requires_grad)
     frozen = f", {parameters - trainable:,} of them frozen" if trainable < parameters else ""
     passes = "two passes" if run.policy.needs_batch and plan.accumulation > 1 else "one pass"
     if run.step.per_micro and plan.accumulation > 1:
@@ -93,6 +97,12 @@ def _one_step(run: Run) -> None:
         )
     if not torch.isfinite(result.objective):
         raise ConfigError("the policy's objective on the first batch is not finite")
+
+
+def _size(parameter: nn.Parameter) -> int:
+    """Elements of the whole parameter; DeepSpeed's stage 3 leaves an empty tensor with a note of its size."""
+    size: int = getattr(parameter, "ds_numel", parameter.numel())
+    return size
 
 
 def _options(name: str, options: dict[str, object]) -> str:

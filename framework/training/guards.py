@@ -86,6 +86,8 @@ class StopSignal:
     def __init__(self, world: World | None = None) -> None:
         self.world = world or World()
         self.received: str | None = None
+        #: called whenever the flag is read, which is between any two batches
+        self.sign_of_life: Callable[[], None] = _nothing
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> StopSignal:
@@ -101,6 +103,7 @@ class StopSignal:
 
     def check(self) -> None:
         """Raise StopRequested on every rank if a signal came to any of them; all ranks call it together."""
+        self.sign_of_life()
         if any_rank(self.received is not None, self.world):
             self.received = self.received or "a signal to another process"
             raise StopRequested(self.received)
@@ -109,3 +112,7 @@ class StopSignal:
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = signal.Signals(number).name
+
+
+def _nothing() -> None:
+    pass

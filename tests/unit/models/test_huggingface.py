@@ -105,3 +105,15 @@ def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     capfd.readouterr()
     build(DataSpec((1, 8, 8), 4), path=str(tmp_path), new_head=True)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("head", ["auto", "pooled"])
+def test_a_checkpoint_folder_gives_shapes_on_the_meta_device(head: str, tmp_path: Path) -> None:
+    build(DIGITS, model_type="vit", config=VIT).model.save_pretrained(tmp_path)  # type: ignore[operator,union-attr]
+    whole = build(DIGITS, path=str(tmp_path), head=head)
+    with torch.device("meta"):
+        shapes = build(DIGITS, path=str(tmp_path), head=head)
+    assert all(parameter.is_meta for parameter in shapes.parameters())
+    assert {name: p.shape for name, p in shapes.named_parameters()} == {
+        name: p.shape for name, p in whole.named_parameters()
+    }

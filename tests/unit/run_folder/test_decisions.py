@@ -266,6 +266,19 @@ def test_free_keys(key):
     assert differences({"seed": 0}, {"seed": 0, **config}) == []
 
 
+def test_another_engine_and_another_cut_of_the_batch_continue_the_run():
+    here = {"engine": {"name": "fsdp", "precision": "fp32", "cpu_offload": True}}
+    there = {"engine": {"name": "single", "precision": "fp32"}}
+    assert differences(here, there) == []
+    assert differences(here, {"engine": {"name": "fsdp", "precision": "bf16"}}) == [
+        'engine.precision: "fp32" there, "bf16" now'
+    ]
+    cut = {"batch": {"micro": 4, "accumulation": "exact"}}
+    assert differences(cut, {"batch": {"micro": 8, "accumulation": "exact"}}) == []
+    per_micro = {"batch": {"micro": 4, "accumulation": "per_micro"}}
+    assert differences(per_micro, {"batch": {"micro": 8, "accumulation": "per_micro"}}) != []
+
+
 VALUES = [1e-8, 1e22, 0.1, -0.0, float("nan"), float("inf"), "${x}", "\\${x}", "1e-8", "no", ""]
 
 

@@ -1,0 +1,215 @@
+"""The engine on FSDP2: every rank holds a share of each parameter, gradient and optimizer state."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch._C._distributed_c10d import HashStore
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+)
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from framework.data.batch import Inputs
+from framework.engines import optimizer_state
+from framework.engines.base import EngineSettings
+from framework.engines.sharded.build import blocks, born_sharded
+from framework.engines.sharded.tensors import fill, local, on_host, sharded_like, whole
+from framework.engines.torch_engine import TorchEngine
+from framework.errors import CheckpointError
+from framework.parallel.world import World
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """The options of engine `fsdp`."""
+
+    bf16: bool
+    reshard_after_forward: bool
+    activation_checkpointing: bool
+    cpu_offload: bool
+    reduce_each_micro: bool
+    compile: bool
+
+
+class FsdpEngine(TorchEngine):
+    """One model cut over all ranks.
+
+    Between steps every parameter that the optimizer and the average see is a sharded tensor; only inside
+    a forward or backward pass are there whole ones.
+    """
+
+    def __init__(self, settings: EngineSettings, sharding: Sharding) -> None:
+        _connect(settings.world, settings.device)
+        self.sharding = sharding
+        super().__init__(settings, "fp32", compile=False)
+        self.units = [module for module in self.model.modules() if isinstance(module, FSDPModule)]
+        #: FSDP averages gradients over the ranks; ours are sums
+        self.gradient_factor = float(settings.world.size)
+        self._last = True
+        self._unfinished = False
+
+    def prepare(self, make_model: Callable[[], nn.Module]) -> nn.Module:
+        home = torch.device("cpu") if self.sharding.cpu_offload else self.device
+        return born_sharded(make_model, self._shard, self.world, self.device, home)
+
+    def _shard(self, model: nn.Module) -> None:
+        options = self.sharding
+        mesh = init_device_mesh(self.device.type, (self.world.size,))
+        offload = CPUOffloadPolicy(self.device.type == "cuda") if options.cpu_offload else OffloadPolicy()
+        cut = partial(fully_shard, mesh=mesh, offload_policy=offload)
+        half, full = (torch.bfloat16, torch.float32) if options.bf16 else (None, None)
+        parts = blocks(model)
+        for part in parts or [model]:
+            # The forward pass itself is replaced: FSDP's hooks stay outside, and names stay as they are.
+            if options.compile:
+                part.forward = torch.compile(part.forward)
+            if options.activation_checkpointing:
+                part.forward = partial(checkpoint, part.forward, use_reentrant=False)
+        if options.bf16:
+            # Running statistics are fp32, and kernels take no weights of another type beside them.
+            for module in model.modules():
+                if isinstance(module, _BatchNorm) and module.affine:
+                    cut(module, reshard_after_forward=False)
+        for part in parts:
+            policy = MixedPrecisionPolicy(half, full)
+            cut(part, reshard_after_forward=options.reshard_after_forward, mp_policy=policy)
+        policy = MixedPrecisionPolicy(half, full, output_dtype=torch.float32)
+        # The backward pass of what remains begins right after its forward pass.
+        cut(model, reshard_after_forward=False, mp_policy=policy)
+
+    def announce(self, *, last: bool) -> None:
+        last = last or self.sharding.reduce_each_micro
+        if last != self._last:
+            self._root.set_requires_gradient_sync(last)
+            self._last = last
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        outputs: Tensor = self.model(inputs)
+        if torch.is_grad_enabled():
+            self._unfinished = True
+        else:
+            # No backward pass frees what was gathered, and the weights may be exchanged before the next.
+            self._reshard()
+        return outputs
+
+    def backward(self, losses: Tensor, weights: Tensor) -> None:
+        super().backward(losses, weights * self.gradient_factor)
+        self._unfinished = not self._last
+
+    def clip(self, max_norm: float | None) -> Tensor:
+        gradients = [local(p.grad) for p in self.parameters if p.grad is not None]
+        own = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        norm = self.all_sum(own.double().square()).sqrt().float()
+        if max_norm is not None:
+            # The factor of torch's clip_grad_norm_.
+            torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
+        return norm.to(self.device)
+
+    def zero_grad(self) -> None:
+        super().zero_grad()
+        if self._unfinished:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Forget a forward pass that no backward pass followed, and gradients that were not sent yet."""
+        self._root.reset_iter_state()
+        for unit in self.units:
+            # No public call reaches gradients that wait for the last micro-batch.
+            for group in unit._get_fsdp_state()._fsdp_param_groups:
+                for parameter in group.fsdp_params:
+                    parameter.unsharded_accumulated_grad = None
+                    if hasattr(parameter, "_unsharded_param"):
+                        parameter._unsharded_param.grad = None
+        self._unfinished = False
+
+    def _reshard(self) -> None:
+        for unit in self.units:
+            unit.reshard()
+
+    @property
+    def _root(self) -> FSDPModule:
+        assert isinstance(self.model, FSDPModule)
+        return self.model
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        # Statistics of normalisation layers differ between ranks; rank 0's are judged and saved.
+        if self.world.size > 1:
+            for buffer in self.model.buffers():
+                distributed.broadcast(buffer, src=0)
+        with super().evaluation_weights():
+            yield
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Whole parameters and persistent buffers, one at a time; every rank goes through all of them."""
+        for name, tensor in self.model.state_dict().items():
+            yield name, whole(tensor)
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = on_host(super().state_dict(), keep=self.world.is_main)
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.check_state(state)
+        self._load_model(state["model"])
+        parameters = dict(self.model.named_parameters())
+        saved = state["optimizer"]
+        moments = {
+            name: {key: sharded_like(value, parameters[name]) for key, value in of_one.items()}
+            if name in parameters
+            else of_one
+            for name, of_one in saved["state"].items()
+        }
+        optimizer_state.load_by_name(self.optimizer, self.names, {**saved, "state": moments})
+        if self.ema is not None:
+            average = {
+                name: sharded_like(value, parameters[name]) if name in parameters else value
+                for name, value in state["ema"].items()
+            }
+            self.ema.load_state_dict(average)
+
+    def _load_model(self, saved: dict[str, Tensor]) -> None:
+        own = self.model.state_dict()
+        differing = sorted(own.keys() ^ saved.keys())
+        if differing:
+            raise CheckpointError(f"the checkpoint's model is another one: it differs in {differing[:3]}")
+        for name, target in own.items():
+            values = saved[name]
+            if values.shape != target.shape:
+                raise CheckpointError(
+                    f"the checkpoint's model is another one: {name} has shape {tuple(values.shape)} there,"
+                    f" {tuple(target.shape)} here"
+                )
+            fill(target, values)
+
+
+def _connect(world: World, device: torch.device) -> None:
+    """A group of one for a single process: FSDP2 always talks to a group."""
+    if world.size > 1 or distributed.is_initialized():
+        return
+    distributed.init_process_group(
+        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+        store=HashStore(),
+        rank=0,
+        world_size=1,
+    )
+    atexit.register(_part)
+
+
+def _part() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
