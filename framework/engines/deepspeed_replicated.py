@@ -1,0 +1,74 @@
+"""DeepSpeed around a model that every process holds whole; the sharded stages build on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, distributed
+
+from framework.engines.base import EngineSettings
+from framework.engines.deepspeed_config import generate
+from framework.engines.deepspeed_setup import check_model, check_optimizer, load_deepspeed
+from framework.engines.torch_engine import Precision, TorchEngine
+from framework.errors import ConfigError, Problem
+
+
+class DeepSpeedEngine(TorchEngine):
+    """Stage 0: every process holds everything; DeepSpeed averages the gradients.
+
+    Attributes:
+        parallel: DeepSpeed's engine.
+        gradient_factor: DeepSpeed averages gradients over the ranks; ours are sums.
+    """
+
+    def __init__(self, settings: EngineSettings, precision: Precision, options: dict[str, Any]) -> None:
+        package: Any = load_deepspeed(settings.world, settings.device)
+        super().__init__(settings, precision, compile=False)
+        check_model(self.model)
+        check_optimizer(self.optimizer, options["stage"])
+        # By name, before DeepSpeed puts shards into them.
+        self.groups = [[self.names[id(p)] for p in group["params"]] for group in self.optimizer.param_groups]
+        config = generate(
+            **options,
+            autocast=self.autocast is not None,
+            world_size=self.world.size,
+            num_parameters=sum(parameter.numel() for parameter in self.parameters),
+        )
+        try:
+            self.parallel, *_ = package.initialize(
+                model=self.model, optimizer=self.optimizer, config=config, dist_init_required=False
+            )
+        except ValueError as error:
+            # pydantic's, about keys inside a section
+            raise ConfigError([Problem("engine.deepspeed", str(error))]) from error
+        self.gradient_factor = float(self.world.size)
+        self.compute = self.parallel
+        # DeepSpeed takes models in eval mode as they are.
+        self.model.train()
+
+    def announce(self, *, last: bool) -> None:
+        self.parallel.set_gradient_accumulation_boundary(last)
+
+    def backward(self, losses: Tensor, weights: Tensor) -> None:
+        objective = (weights * losses).sum() * self.gradient_factor
+        self.parallel.backward(objective, scale_wrt_gas=False)
+
+    def step(self) -> None:
+        self.parallel.step()
+        if self.ema is not None:
+            with self.true_point():
+                self.ema.update()
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        self._share_buffers()
+        with super().evaluation_weights():
+            yield
+
+    def _share_buffers(self) -> None:
+        """Statistics of normalisation layers become rank 0's, which are those that a checkpoint holds."""
+        if self.world.size > 1:
+            for buffer in self.model.buffers():
+                distributed.broadcast(buffer, src=0)

@@ -1,0 +1,186 @@
+"""ZeRO stages 1 to 3: each process moves its share of the parameters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from framework.engines.base import EngineSettings
+from framework.engines.deepspeed_replicated import DeepSpeedEngine
+from framework.engines.deepspeed_shards import (
+    OptimizerShards,
+    ParameterShards,
+    Shards,
+    gathered_for_writing,
+    whole_copy,
+)
+from framework.engines.deepspeed_state import gathered, scatter
+from framework.engines.torch_engine import Precision
+from framework.errors import CheckpointError
+from framework.optim.ema import Ema
+from framework.optim.optimistic import LOOKAHEAD, Optimistic
+
+
+class ZeroEngine(DeepSpeedEngine):
+    """Stages 1 to 3: what training moves are flat fp32 shards; the model follows them after every step.
+
+    A gradient is reduced in the last backward pass, so its norm is known before the step; DeepSpeed clips
+    inside its step by the norm that `clip` was given.
+    """
+
+    def __init__(self, settings: EngineSettings, precision: Precision, options: dict[str, Any]) -> None:
+        super().__init__(replace(settings, ema_decay=None), precision, options)
+        self.zero: Any = self.parallel.optimizer
+        kind = ParameterShards if options["stage"] == 3 else OptimizerShards
+        named = list(self.model.named_parameters())
+        self.shards: Shards = kind(self.zero, named, self.world)
+        if settings.ema_decay is not None:
+            flats: Any = [(str(number), flat) for number, flat in enumerate(self.shards.flats)]
+            self.ema = Ema(flats, settings.ema_decay)
+        self._at_true_point = False
+        self._max_norm = 0.0
+
+    def clip(self, max_norm: float | None) -> Tensor:
+        self._max_norm = max_norm or 0.0
+        return self.shards.norm()
+
+    def step(self) -> None:
+        self.zero.clip_grad = self._max_norm
+        self.parallel.step()
+        if self.ema is not None:
+            self._swap_ahead()
+            self.ema.update()
+            self._swap_ahead()
+
+    def zero_grad(self) -> None:
+        self.shards.forget_gradients()
+
+    @contextmanager
+    def true_point(self) -> Iterator[None]:
+        if self._at_true_point or not isinstance(self.optimizer, Optimistic):
+            yield
+            return
+        with self.shards.changing():
+            self._swap_ahead()
+        self._at_true_point = True
+        try:
+            yield
+        finally:
+            self._at_true_point = False
+            with self.shards.changing():
+                self._swap_ahead()
+
+    @contextmanager
+    def evaluation_weights(self) -> Iterator[None]:
+        self._share_buffers()
+        with ExitStack() as stack:
+            stack.enter_context(self.true_point())
+            if self.ema is not None:
+                stack.enter_context(self._average(self.ema))
+            self.model.eval()
+            try:
+                yield
+            finally:
+                self.model.train()
+
+    @contextmanager
+    def _average(self, ema: Ema) -> Iterator[None]:
+        with ExitStack() as swapped:
+            with self.shards.changing():
+                swapped.enter_context(ema.swap())
+            try:
+                yield
+            finally:
+                with self.shards.changing():
+                    swapped.close()
+
+    def _swap_ahead(self) -> None:
+        """Exchange the shards and the points ahead of them, where an optimizer keeps such."""
+        with torch.no_grad():
+            for flat in self.shards.flats:
+                ahead = self.optimizer.state.get(flat, {}).get(LOOKAHEAD)
+                if ahead is not None:
+                    kept = flat.detach().clone()
+                    flat.copy_(ahead)
+                    ahead.copy_(kept)
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Under stage 3 each parameter is whole only for its turn: every rank goes through all of them."""
+        if not isinstance(self.shards, ParameterShards):
+            yield from self.model.state_dict().items()
+            return
+        weights = self.model.state_dict(keep_vars=True)
+        times = Counter(id(weight) for weight in weights.values())
+        tied: dict[int, Tensor] = {}
+        for name, weight in weights.items():
+            value = tied[id(weight)] if id(weight) in tied else whole_copy(weight)
+            if times[id(weight)] > 1:
+                tied[id(weight)] = value
+            yield name, value
+
+    def state_dict(self) -> dict[str, Any]:
+        if isinstance(self.optimizer, Optimistic) and not self._at_true_point:
+            raise RuntimeError("the state of an optimistic optimizer is taken inside true_point()")
+        model = {}
+        for name, weight in self.named_weights():
+            if self.world.is_main:
+                model[name] = weight.detach()
+        state: dict[str, Any] = {
+            "model": model,
+            "optimizer": gathered(self.optimizer, self.shards, self.groups),
+        }
+        return state if self.ema is None else {**state, "ema": self._gathered_average(self.ema, model)}
+
+    def _gathered_average(self, ema: Ema, model: dict[str, Tensor]) -> dict[str, Tensor]:
+        averages: dict[str, Tensor] = {}
+        for average, members in zip(ema.averages, self.shards.members, strict=True):
+            averages |= {name: self.shards.whole(name, average) for name in members}
+        # The average of a frozen parameter is the parameter.
+        names = self.names.values() if self.world.is_main else ()
+        return {name: averages[name] if name in averages else model[name] for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.check_state(state)
+        self._check_shapes(state["model"], "model", self.model.state_dict(keep_vars=True))
+        with self.shards.changing(), torch.no_grad():
+            self._load_unsharded(state["model"])
+            self._load_flats(state["model"], self.shards.flats)
+            scatter(self.optimizer, self.shards, self.groups, state["optimizer"])
+            if self.ema is not None:
+                self._check_shapes(state["ema"], "average", dict(self.model.named_parameters()))
+                self._load_flats(state["ema"], self.ema.averages)
+            if not self._at_true_point:
+                self._swap_ahead()
+
+    def _load_flats(self, values: dict[str, Tensor], flats: list[Tensor]) -> None:
+        for flat, members in zip(flats, self.shards.members, strict=True):
+            for name in members:
+                self.shards.put(name, values[name], flat)
+
+    def _load_unsharded(self, values: dict[str, Tensor]) -> None:
+        """Buffers and frozen parameters, which no shard holds."""
+        for name, weight in self.model.state_dict(keep_vars=True).items():
+            if name not in self.shards.shapes and not weight.requires_grad:
+                with gathered_for_writing(weight):
+                    weight.copy_(values[name])
+
+    def _check_shapes(self, values: dict[str, Tensor], kind: str, expected: dict[str, Any]) -> None:
+        differing = sorted(set(values) ^ set(expected))
+        if differing:
+            raise CheckpointError(
+                f"the checkpoint's {kind} and the model differ in {len(differing)} tensors,"
+                f" the first is {differing[0]}"
+            )
+        for name, weight in expected.items():
+            shape = torch.Size(getattr(weight, "ds_shape", weight.shape))
+            if values[name].shape != shape:
+                raise CheckpointError(
+                    f"the checkpoint's {kind} has {name} of shape {tuple(values[name].shape)},"
+                    f" the model {tuple(shape)}"
+                )
