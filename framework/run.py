@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from framework.checkpoint.checkpoint import open_checkpoint
+from framework.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from framework.checkpoint.resume import resume_point
 from framework.checkpoint.store import CheckpointStore
 from framework.config.load import LoadedConfig, save
@@ -24,7 +24,7 @@ from framework.reporting.jsonl import FILE_NAME, JsonLines
 from framework.reporting.log_file import log_path, open_log
 from framework.run_folder import RunFolder, Status, environment, record_environment, truncate_metrics
 from framework.run_folder.folder import CHECKPOINTS
-from framework.run_folder.status import State
+from framework.run_folder.status import STATUS, State
 from framework.training.assemble import Run, assemble
 from framework.training.check import check as rehearsal
 from framework.training.check import describe, rehearse
@@ -48,17 +48,19 @@ def train(loaded: LoadedConfig) -> int:
         StopSignal(world) as signals,
         ExitStack() as stack,
     ):
-        folder = on_main(lambda: _Folder.enter(stack, loaded), world)
+        folder = on_main(lambda: _open_folder(stack, loaded), world)
         stack.enter_context(open_log(folder.path, world.rank))
         log = log_path(folder.path, world.rank)
         signals.sign_of_life = stack.enter_context(
             Standstill(log, world, config.launch.timeout_seconds)
         ).sign_of_life
         reporters = _reporters(config, folder.path, world)
-        store = CheckpointStore(folder.path / CHECKPOINTS)
+        store = CheckpointStore(folder.checkpoints)
         run = assemble(config, dir=folder.path, store=store, reporters=reporters, world=world)
         run.meta = {"config": loaded.data, "data": run.data.fingerprint()}
-        checkpoint = open_checkpoint(folder.resume) if folder.resume is not None else None
+        # Rank 0 verifies what it finds and passes over what is damaged; all read the same one.
+        found = on_main(lambda: _path_of(resume_point(folder)), world)
+        checkpoint = open_checkpoint(found) if found is not None else None
         if checkpoint is None:
             rehearse(run)
         else:
@@ -85,27 +87,35 @@ class _Folder:
 
     Attributes:
         continued: whether an earlier process began this run.
-        resume: the checkpoint to go on from, verified by rank 0.
+        source: the run or checkpoint folder that the run starts from while it has no checkpoint.
     """
 
     path: Path
     continued: bool
-    resume: Path | None
+    source: Path | None
 
-    @staticmethod
-    def enter(stack: ExitStack, loaded: LoadedConfig) -> _Folder:
-        config = loaded.config
-        opened = stack.enter_context(
-            RunFolder.open(
-                config.name,
-                loaded.data,
-                dir=config.run.dir,
-                overwrite=config.run.overwrite,
-                resume=config.resume,
-            )
+    @property
+    def checkpoints(self) -> Path:
+        """Where the run's checkpoints are."""
+        return self.path / CHECKPOINTS
+
+
+def _open_folder(stack: ExitStack, loaded: LoadedConfig) -> _Folder:
+    config = loaded.config
+    opened = stack.enter_context(
+        RunFolder.open(
+            config.name,
+            loaded.data,
+            dir=config.run.dir,
+            overwrite=config.run.overwrite,
+            resume=config.resume,
         )
-        checkpoint = resume_point(opened)
-        return _Folder(opened.path, opened.continued, checkpoint.path if checkpoint is not None else None)
+    )
+    return _Folder(opened.path, opened.continued, opened.source)
+
+
+def _path_of(checkpoint: Checkpoint | None) -> Path | None:
+    return None if checkpoint is None else checkpoint.path
 
 
 def _reporters(config: RunConfig, dir: Path, world: World) -> Reporters:
@@ -186,7 +196,7 @@ def _set_status(run: Run, state: State, reason: str) -> None:
         Status(state, run.progress.step, reason).write(run.dir)
     except OSError as error:
         # Without a later word the run counts as killed, which is safe; the error that led here matters more.
-        logger.warning("the status of %s cannot be written: %s", run.dir, error.strerror)
+        logger.warning("%s cannot be written: %s", run.dir / STATUS, error.strerror)
 
 
 def _header(run: Run, dir: Path, resumed_at: int | None) -> RunHeader:

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from framework.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from framework.checkpoint.manifest import MANIFEST
 from framework.checkpoint.store import CheckpointStore
 from framework.errors import CheckpointError
-from framework.run_folder import RunFolder
 
 
-def resume_point(folder: RunFolder) -> Checkpoint | None:
+class Begun(Protocol):
+    """What must be known of a run folder (`run_folder.RunFolder` is one)."""
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the run's checkpoints are."""
+
+    @property
+    def continued(self) -> bool:
+        """Whether an earlier process began this run."""
+
+    @property
+    def source(self) -> Path | None:
+        """The run or checkpoint folder to start from while the run has no checkpoint."""
+
+
+def resume_point(folder: Begun) -> Checkpoint | None:
     """The checkpoint to restore before the first step, or None for a run from the beginning.
 
     Raises:

@@ -49,7 +49,10 @@ class World:
             except ValueError as error:
                 raise ConfigError(f"{launcher}'s variables {rank}, {size} are no numbers: {error}") from error
             if not 0 <= world.rank < world.size:
-                raise ConfigError(f"{launcher} says rank {world.rank} of {world.size} processes")
+                says = f"{rank}={world.rank}, {size}={world.size}"
+                raise ConfigError(
+                    f"{launcher} gave {says}: a rank lies between 0 and the number of processes"
+                )
             return world
         return World()
 

@@ -30,6 +30,7 @@ BASES = {
     "schedule": ["conf=digits_spurious"],
     "engine": ["conf=digits_spurious"],
     "reporting": ["conf=digits_spurious"],
+    "launch": ["conf=mlp_group_dro"],
 }
 
 # The generated files are not the published ones.
@@ -42,6 +43,7 @@ COMPANIONS = {
     "fashion_mnist_longtail.yaml": ANY_CONTENT,
     "data/fashion_mnist": ANY_CONTENT,
     "data/diabetes": REGRESSION,
+    "launch/local": ["launch.num_processes=2"],
     "model/resnet18": NARROW,
     "model/resnet50": NARROW,
     "model/vit_base": FOR_DIGITS,
@@ -56,6 +58,9 @@ PLUGINS = {
         "data={source: {name: two_moons}, transforms: [], groups: [label, end]}",
     ],
 }
+
+#: run on several processes in tests/equivalence and tests/launch; here they compose
+SEVERAL_PROCESSES = {"engine/ddp", "launch/local"}
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +105,11 @@ def test_experiment_says_what_it_shows_and_is_called_like_its_file(name: str) ->
 @pytest.mark.parametrize("option", OPTIONS)
 def test_option(option: str, tmp_path: Path) -> None:
     group, name = option.split("/")
+    if option in SEVERAL_PROCESSES:
+        assert main(["show", *BASES[group], *COMPANIONS.get(option, []), f"{group}={name}"]) == 0
+        return
+    if name.startswith("zero"):
+        pytest.importorskip("deepspeed", reason="the zero engines need framework[deepspeed]")
     two_steps(tmp_path, *BASES[group], *COMPANIONS.get(option, []), f"{group}={name}")
 
 

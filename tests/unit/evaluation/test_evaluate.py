@@ -240,7 +240,7 @@ def test_training_state_and_rng_are_untouched():
     model = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
     engine = SingleEngine(
         EngineSettings(
-            model=model,
+            make_model=lambda: model,
             make_optimizer=lambda named: torch.optim.SGD([p for _, p in named], lr=0.1),
             world=World(),
             device=torch.device("cpu"),
