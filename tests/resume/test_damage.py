@@ -41,7 +41,8 @@ def test_the_one_before_a_damaged_checkpoint_is_taken(
 def test_a_selection_that_is_gone_does_not_stop_the_run(tmp_path: Path) -> None:
     """What was selected before the checkpoint that is left may have been deleted since."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    options = [*KEPT, "select.metric=loss"]
+    # Slow enough for every evaluation to be better than the one before.
+    options = [*KEPT, "select.metric=loss", "optimizer.lr=0.02", "optimizer.momentum=0"]
     assert run(whole, options) == 0
     stopped(parts, options, after=8)
     checkpoints = parts / "checkpoints"
