@@ -244,5 +244,5 @@ def _end_workers(iterator: Any) -> None:
 
 def _ignore_signals(worker: int) -> None:
     """The main process decides when to stop; a signal to the whole group must not end its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)

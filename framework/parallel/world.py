@@ -42,6 +42,9 @@ class World:
             ConfigError: a launcher's variables are incomplete or no numbers.
         """
         for launcher, (rank, size, local) in _LAUNCHERS.items():
+            if launcher == "torchrun" and (rank in environment) != (size in environment):
+                given, missing = (rank, size) if rank in environment else (size, rank)
+                raise ConfigError(f"{given} is set and {missing} is not: unset it, or start with torchrun")
             if rank not in environment or size not in environment:
                 continue
             try:

@@ -15,6 +15,7 @@ from torch import Tensor
 from framework.config.batch_plan import BatchPlan
 from framework.data.batch import Batch, GlobalBatch
 from framework.engines.base import Engine
+from framework.errors import PluginError
 from framework.policies.base import Policy, SampleLosses
 from framework.tasks.base import Task
 from framework.training.guards import NonFiniteGuard
@@ -101,7 +102,7 @@ class Step:
         if not self.guard.losses_ok(samples, self.progress):
             return _skipped(samples)
         self.policy.update(samples)
-        weights = self.policy.weights(samples)
+        weights = self._weights(samples)
         for number, micro in enumerate(batch.micros):
             losses = graphs[number] if graphs else self._losses(micro, last=number == len(batch.micros) - 1)
             start, end = self.plan.span(number, self.engine.world.rank, batch.num_samples)
@@ -113,14 +114,14 @@ class Step:
         all_losses: list[Tensor] = []
         for number, micro in enumerate(batch.micros):
             losses = self._losses(micro, last=number == len(batch.micros) - 1)
-            weights = self.policy.weights(self._own(micro, losses, batch.num_samples))
+            weights = self._weights(self._own(micro, losses, batch.num_samples))
             self._backward(losses, weights, micro)
             all_losses.append(losses)
         samples = self._gather(batch.micros, all_losses, batch.num_samples)
         if not self.guard.losses_ok(samples, self.progress):
             return _skipped(samples)
         if len(weights) < len(samples.loss):
-            weights = self.policy.weights(samples)
+            weights = self._weights(samples)
         self.policy.update(samples)
         return _taken(samples, weights)
 
@@ -137,7 +138,7 @@ class Step:
                 return _skipped(samples)
             if self.policy.needs_batch:
                 self.policy.update(samples)
-            weights = self.policy.weights(samples) * (row_size / batch.num_samples)
+            weights = self._weights(samples) * (row_size / batch.num_samples)
             if not self.policy.needs_batch:
                 self.policy.update(samples)
             start, end = self.plan.span(number, self.engine.world.rank, batch.num_samples)
@@ -152,6 +153,16 @@ class Step:
         losses = self.task.losses(self.engine.forward(micro.inputs), micro)
         assert losses.shape == (len(micro),), f"a task gives one loss per sample; got {tuple(losses.shape)}"
         return losses
+
+    def _weights(self, samples: SampleLosses) -> Tensor:
+        weights = self.policy.weights(samples)
+        if weights.shape != samples.loss.shape or weights.requires_grad:
+            raise PluginError(
+                f"policy {type(self.policy).__name__} gave weights of shape {tuple(weights.shape)}"
+                f"{' with a gradient' if weights.requires_grad else ''} for {len(samples.loss)} samples;"
+                " `weights` must return one detached number per sample"
+            )
+        return weights
 
     def _backward(self, losses: Tensor, weights: Tensor, micro: Batch) -> None:
         self.engine.backward(micro.keep_valid(losses), weights)

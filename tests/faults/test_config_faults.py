@@ -136,9 +136,21 @@ def test_world_size_must_be_a_number(
 ) -> None:
     _write(Case("good", ()), tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", size)
     assert main(["show", "conf=run.yaml"]) == 2
     assert "WORLD_SIZE" in capsys.readouterr().err
+
+
+def test_half_of_a_launcher_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write(Case("good", ()), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["show", "conf=run.yaml"]) == 2
+    assert "WORLD_SIZE is set and RANK is not" in capsys.readouterr().err
 
 
 def test_batch_must_divide_over_the_world(
@@ -146,6 +158,7 @@ def test_batch_must_divide_over_the_world(
 ) -> None:
     _write(Case("three processes", ()), tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert main(["show", "conf=run.yaml"]) == 2
     assert "64 samples do not divide over 3 ranks; try 63 or 66" in capsys.readouterr().err

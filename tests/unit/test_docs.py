@@ -92,7 +92,7 @@ def test_commands(
     shown: str,
     workplace: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     if any(PLACEHOLDER.search(word) for word in words):
         pytest.skip("stands for something the reader has")
@@ -105,7 +105,7 @@ def test_commands(
         words = ["check", *words]
     with rolled_back(workplace):
         code = main(words)
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     if shown:
         pattern = re.escape(shown.strip()).replace("…", ".*")
         assert re.fullmatch(pattern, (out + err).strip()), out + err
