@@ -79,6 +79,7 @@ class GroupDRO(Policy):
         self.exists = counts > 0
         self.shares = counts / counts.sum()
         self.adjustment = _adjustment(adjustment, counts)
+        self.adjusted = bool((self.adjustment != 0).any())
         self.step_size = step_size
         self.normalize_losses = normalize_losses
         self.absent = absent
@@ -97,10 +98,11 @@ class GroupDRO(Policy):
         counts = self._counts(samples)
         present = counts > 0
         means = group_sums(samples.loss, samples.groups, len(self.q)) / counts.clamp(min=1.0)
-        moved = (1.0 - self.gamma) * self.average_loss + self.gamma * means
-        moved = torch.where(self.seen, moved, means)
-        self.average_loss = torch.where(present, moved, self.average_loss)
-        self.seen = self.seen | present
+        if self.btl or self.absent == "last":
+            moved = (1.0 - self.gamma) * self.average_loss + self.gamma * means
+            moved = torch.where(self.seen, moved, means)
+            self.average_loss = torch.where(present, moved, self.average_loss)
+            self.seen = self.seen | present
         self.q = self._greedy_mixture() if self.btl else self._ascend(means, present)
 
     def weights(self, samples: SampleLosses) -> Tensor:
@@ -127,7 +129,8 @@ class GroupDRO(Policy):
         else:
             losses, active = means, self.exists
         active = active & self.exists
-        losses = losses + self.adjustment
+        if self.adjusted:
+            losses = losses + self.adjustment
         if self.normalize_losses:
             total = torch.where(active, losses.abs(), 0.0).sum()
             losses = losses / torch.where(total > 0, total, 1.0)

@@ -167,7 +167,7 @@ def test_renormalize_present_restores_the_mass_of_absent_groups() -> None:
 
 def test_adjustments_move_q_but_not_the_objective() -> None:
     samples = batch([1.0, 1.0], [0, 1])
-    policy = GroupDRO([4, 100], step_size=0.5, adjustment=2.0, floor=0.0)
+    policy = GroupDRO([4, 100], step_size=0.5, adjustment=2.0, floor=0.0, absent="last")
     policy.update(samples)
     expected = torch.exp(0.5 * double([2.0 / 2, 2.0 / 10]))
     torch.testing.assert_close(policy.q, expected / expected.sum())
