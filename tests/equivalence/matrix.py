@@ -130,7 +130,9 @@ def differences(here: Outcome, there: Outcome) -> list[str]:
         found.append(f"metrics {sorted(a.keys() ^ b.keys())}")
     for name in a.keys() & b.keys():
         counted = any(word in name for word in COUNTED) or name.endswith("samples")
-        if not np.isclose(a[name], b[name], rtol=1e-9 if counted else 2e-6, atol=0, equal_nan=True):
+        if not np.isclose(
+            a[name], b[name], rtol=1e-9 if counted else 2e-6, atol=0 if counted else 1e-6, equal_nan=True
+        ):
             found.append(f"metric {name}: {a[name]!r} and {b[name]!r}")
     return found
 
