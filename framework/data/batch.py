@@ -16,16 +16,29 @@ class DataSpec:
     """What a model and a task must know of the data.
 
     Attributes:
-        input_shape: of one sample: (features,) or (channels, height, width).
-        num_classes: number of classes, or None when targets are real numbers.
-        class_names: one per class, empty for regression.
+        input_shape: of one sample: (features,), (channels, height, width) or (tokens,).
+        num_classes: number of classes, or None when targets are real numbers or tokens.
+        class_names: one per class, empty otherwise.
         num_targets: width of a real-valued target, 1 for a scalar.
+        num_tokens: size of the vocabulary when inputs are token ids (int64), else None.
+        next_tokens: whether the targets are the token that follows each input token, -100 for none.
     """
 
     input_shape: tuple[int, ...]
     num_classes: int | None
     class_names: tuple[str, ...] = ()
     num_targets: int = 1
+    num_tokens: int | None = None
+    next_tokens: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What the data is, for messages."""
+        shape = " x ".join(map(str, self.input_shape))
+        if self.num_tokens is None:
+            return f"{'images' if len(self.input_shape) == 3 else 'numbers'} of shape {shape}"
+        purpose = "for language modelling" if self.next_tokens else "with a label each"
+        return f"text of {shape} tokens {purpose}"
 
     @property
     def num_features(self) -> int:
@@ -34,7 +47,13 @@ class DataSpec:
 
     @property
     def num_outputs(self) -> int:
-        """Numbers a model gives per sample: a logit per class, or the regression target's width."""
+        """Numbers a model gives per sample: a logit per class, or the regression target's width.
+
+        For language modelling it is those per token: a logit for each token of the vocabulary.
+        """
+        if self.next_tokens:
+            assert self.num_tokens is not None
+            return self.num_tokens
         return self.num_classes if self.num_classes is not None else self.num_targets
 
 
@@ -44,12 +63,16 @@ class Batch:
 
     Attributes:
         inputs: (micro, ...) or a dictionary of such.
-        targets: (micro,) class ids (int64), or (micro,) / (micro, width) real numbers (float32).
+        targets: (micro,) class ids (int64), (micro,) / (micro, width) real numbers (float32), or
+            (micro, tokens) token ids (int64) with -100 where there is none.
         groups: (micro,) int64 group ids, as the policy (training) or the metrics (evaluation) count them.
         index: (micro,) int64 positions of the samples in their split.
         valid: (micro,) bool; False marks a filler row that must count nowhere.
-        extra: further per-sample columns by name, (micro,) each, e.g. `sample_weight`.
+        extra: further columns by name. Those of one number per sample (micro,), e.g. `sample_weight`,
+            reach the policy; larger ones (micro, ...) are the task's alone.
         complete: whether every row is valid, known on the host so that no one need ask the device.
+        means: of each column with one number per sample, its mean over the whole global batch of
+            training, the same on every rank and micro-batch; empty in evaluation.
     """
 
     inputs: Inputs
@@ -59,6 +82,7 @@ class Batch:
     valid: Tensor
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     complete: bool = True
+    means: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.index)

@@ -71,6 +71,8 @@ class Data:
     def describe(self) -> list[tuple[str, str]]:
         """(label, text) lines: sizes of the splits, then the samples of each group in each split."""
         classes = f", {self.spec.num_classes} classes" if self.spec.num_classes is not None else ""
+        if self.spec.num_tokens is not None:
+            classes += f", {self.spec.num_tokens:,} tokens in the vocabulary"
         shape = " x ".join(map(str, self.spec.input_shape))
         sizes = ", ".join(f"{name} {len(dataset):,}" for name, dataset in self.splits.items())
         lines = [("data", f"{self.source}: {sizes}; inputs {shape}{classes}")]

@@ -15,4 +15,6 @@ def linear(spec: DataSpec, *, bias: bool = True) -> nn.Module:
     Args:
         bias: add a learned constant to every output.
     """
+    if spec.num_tokens is not None:
+        raise ValueError(f"needs numbers; the data is {spec.kind}")
     return nn.Sequential(nn.Flatten(), nn.Linear(spec.num_features, spec.num_outputs, bias=bias))

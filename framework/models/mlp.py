@@ -36,6 +36,8 @@ def mlp(
             results depend on how the batch is cut.
         dropout: probability of zeroing a hidden unit in training.
     """
+    if spec.num_tokens is not None:
+        raise ValueError(f"needs numbers; the data is {spec.kind}")
     layers: list[nn.Module] = [nn.Flatten()]
     width = spec.num_features
     for next_width in hidden:

@@ -31,6 +31,8 @@ class Classification(Task):
         label_smoothing: Fraction = 0.0,
         top_k: list[Count] = [],  # noqa: B006
     ) -> None:
+        if spec.next_tokens:
+            raise ValueError(f"the data is {spec.kind}; choose task: language_modeling")
         if spec.num_classes is None:
             raise ValueError("the data has real-valued targets, not classes; choose task: regression")
         if top_k and max(top_k) > spec.num_classes:

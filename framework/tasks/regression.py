@@ -26,6 +26,8 @@ class Regression(Task):
     def __init__(
         self, spec: DataSpec, *, loss: Literal["mse", "huber", "absolute"] = "mse", delta: Positive = 1.0
     ) -> None:
+        if spec.next_tokens:
+            raise ValueError(f"the data is {spec.kind}; choose task: language_modeling")
         if spec.num_classes is not None:
             raise ValueError(
                 f"the data has {spec.num_classes} classes, not real-valued targets;"
