@@ -103,8 +103,11 @@ def test_experiment_says_what_it_shows_and_is_called_like_its_file(name: str) ->
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_option(option: str, tmp_path: Path) -> None:
+def test_option(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     group, name = option.split("/")
+    if group == "reporting" and name in ("tensorboard", "mlflow", "wandb"):
+        pytest.importorskip(name, reason=f"reporting={name} needs framework[{name}]")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     if option in SEVERAL_PROCESSES:
         assert main(["show", *BASES[group], *COMPANIONS.get(option, []), f"{group}={name}"]) == 0
         return
