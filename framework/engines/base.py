@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from framework.data.batch import Inputs
+from framework.engines.precision import LossScale
 from framework.parallel.collectives import all_sum, gather_rows
 from framework.parallel.world import World
 
@@ -39,6 +40,9 @@ class EngineSettings:
 class Engine(ABC):
     """Runs one model under one way of spreading it over processes.
 
+    Attributes:
+        loss_scale: by which gradients are multiplied until `clip`; None where the precision needs none.
+
     Gradients are SUMS over ranks and micro-batches of what `backward` is given; whatever factor the
     machinery below applies is cancelled inside the engine.
     """
@@ -47,6 +51,7 @@ class Engine(ABC):
     device: torch.device
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    loss_scale: LossScale | None = None
 
     @abstractmethod
     def forward(self, inputs: Inputs) -> Tensor:
@@ -64,7 +69,10 @@ class Engine(ABC):
 
     @abstractmethod
     def clip(self, max_norm: float | None) -> Tensor:
-        """The global gradient norm (a scalar) before clipping it to `max_norm`."""
+        """The global gradient norm (a scalar) before clipping it to `max_norm`; once before each step.
+
+        It takes out the loss scale, if there is one. A norm that is not finite forbids the step.
+        """
 
     @abstractmethod
     def step(self) -> None:
@@ -106,7 +114,7 @@ class Engine(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """`model`, `optimizer` (by parameter name) and, if there is one, `ema`; every rank calls it.
+        """`model`, `optimizer` (by parameter name), and `ema`, `scaler` where they are; every rank calls it.
 
         Rank 0 gets all of it, whole tensors by name whatever the sharding; other ranks may get less.
         """

@@ -11,7 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from framework.data.batch import Inputs
 from framework.engines.base import EngineSettings
-from framework.engines.torch_engine import Precision, TorchEngine
+from framework.engines.precision import DEFAULT_LOSS_SCALE, LossScaleOptions, Precision
+from framework.engines.torch_engine import TorchEngine
 from framework.registry import register
 
 
@@ -20,7 +21,9 @@ class DdpEngine(TorchEngine):
     """Every process holds the whole model and optimizer; fastest while both fit.
 
     Args:
-        precision: `fp32`, or `bf16`: the forward pass under autocast, weights and losses stay fp32.
+        precision: `fp32`, or `bf16` or `fp16`: the forward pass under autocast, weights and losses stay fp32.
+        loss_scale: the scale that gradients of `fp16` are computed at: `initial`, doubled after
+            `growth_interval` steps, halved by an overflow down to `smallest`.
         compile: translate the model by torch.compile; pays off after about a minute of training.
         unused_parameters: allow parameters that take no part in a forward pass; costs a search each step.
     """
@@ -30,6 +33,7 @@ class DdpEngine(TorchEngine):
         settings: EngineSettings,
         *,
         precision: Precision = "fp32",
+        loss_scale: LossScaleOptions = DEFAULT_LOSS_SCALE,
         compile: bool = False,
         unused_parameters: bool = False,
     ) -> None:
@@ -37,7 +41,7 @@ class DdpEngine(TorchEngine):
             raise ValueError(
                 "engine ddp needs several processes (torchrun); on one, engine=single is the same"
             )
-        super().__init__(settings, precision, compile)
+        super().__init__(settings, precision, loss_scale, compile=compile)
         self.local = self.compute
         self.parallel = DistributedDataParallel(
             self.model if not compile else self.compute,

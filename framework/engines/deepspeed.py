@@ -8,7 +8,7 @@ from framework.engines.base import Engine, EngineSettings
 from framework.engines.deepspeed_config import check_added
 from framework.engines.deepspeed_replicated import DeepSpeedEngine
 from framework.engines.deepspeed_zero import ZeroEngine
-from framework.engines.torch_engine import Precision
+from framework.engines.precision import DEFAULT_LOSS_SCALE, LossScaleOptions, Precision
 from framework.errors import ConfigError, Problem
 from framework.registry import register
 
@@ -23,6 +23,7 @@ def deepspeed(
     offload_optimizer: bool = False,
     offload_parameters: bool = False,
     precision: Precision = "fp32",
+    loss_scale: LossScaleOptions = DEFAULT_LOSS_SCALE,
     deepspeed: dict[str, Any] | None = None,
 ) -> Engine:
     """DeepSpeed's ZeRO, as the presets zero0 to zero3, zero2_offload and zero3_offload.
@@ -32,7 +33,9 @@ def deepspeed(
             parameters. From stage 1 on an optimizer must treat each number on its own.
         offload_optimizer: keep the optimizer's state, and make its steps, in host memory (stages 1 to 3).
         offload_parameters: keep the shards of the parameters in host memory (stage 3).
-        precision: `fp32`, or `bf16`: the forward pass under autocast, weights and losses stay fp32.
+        precision: `fp32`, or `bf16` or `fp16`: the forward pass under autocast, weights and losses stay fp32.
+        loss_scale: the scale that gradients of `fp16` are computed at: `initial`, doubled after
+            `growth_interval` steps, halved by an overflow down to `smallest`.
         deepspeed: further keys of DeepSpeed's own configuration; they may not contradict the run's.
     """
     added = deepspeed or {}
@@ -51,5 +54,5 @@ def deepspeed(
         "added": added,
     }
     if stage == 0:
-        return DeepSpeedEngine(settings, precision, options)
-    return ZeroEngine(settings, precision, options)
+        return DeepSpeedEngine(settings, precision, loss_scale, options)
+    return ZeroEngine(settings, precision, loss_scale, options)

@@ -11,7 +11,8 @@ from torch import Tensor, distributed
 from framework.engines.base import EngineSettings
 from framework.engines.deepspeed_config import generate
 from framework.engines.deepspeed_setup import check_model, check_optimizer, load_deepspeed
-from framework.engines.torch_engine import Precision, TorchEngine
+from framework.engines.precision import LossScaleOptions, Precision
+from framework.engines.torch_engine import TorchEngine
 from framework.errors import ConfigError, Problem
 
 
@@ -23,9 +24,15 @@ class DeepSpeedEngine(TorchEngine):
         gradient_factor: DeepSpeed averages gradients over the ranks; ours are sums.
     """
 
-    def __init__(self, settings: EngineSettings, precision: Precision, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        settings: EngineSettings,
+        precision: Precision,
+        loss_scale: LossScaleOptions,
+        options: dict[str, Any],
+    ) -> None:
         package: Any = load_deepspeed(settings.world, settings.device)
-        super().__init__(settings, precision, compile=False)
+        super().__init__(settings, precision, loss_scale)
         check_model(self.model)
         check_optimizer(self.optimizer, options["stage"])
         # By name, before DeepSpeed puts shards into them.
@@ -52,14 +59,12 @@ class DeepSpeedEngine(TorchEngine):
         self.parallel.set_gradient_accumulation_boundary(last)
 
     def backward(self, losses: Tensor, weights: Tensor) -> None:
-        objective = (weights * losses).sum() * self.gradient_factor
+        objective = (self.scaled(weights) * losses).sum() * self.gradient_factor
         self.parallel.backward(objective, scale_wrt_gas=False)
 
     def step(self) -> None:
         self.parallel.step()
-        if self.ema is not None:
-            with self.true_point():
-                self.ema.update()
+        self.after_step()
 
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:

@@ -21,7 +21,7 @@ from framework.engines.deepspeed_shards import (
     whole_copy,
 )
 from framework.engines.deepspeed_state import gathered, scatter
-from framework.engines.torch_engine import Precision
+from framework.engines.precision import LossScaleOptions, Precision, restore_loss_scale
 from framework.errors import CheckpointError
 from framework.optim.ema import Ema
 from framework.optim.optimistic import LOOKAHEAD, Optimistic
@@ -34,8 +34,14 @@ class ZeroEngine(DeepSpeedEngine):
     inside its step by the norm that `clip` was given.
     """
 
-    def __init__(self, settings: EngineSettings, precision: Precision, options: dict[str, Any]) -> None:
-        super().__init__(replace(settings, ema_decay=None), precision, options)
+    def __init__(
+        self,
+        settings: EngineSettings,
+        precision: Precision,
+        loss_scale: LossScaleOptions,
+        options: dict[str, Any],
+    ) -> None:
+        super().__init__(replace(settings, ema_decay=None), precision, loss_scale, options)
         self.zero: Any = self.parallel.optimizer
         kind = ParameterShards if options["stage"] == 3 else OptimizerShards
         named = list(self.model.named_parameters())
@@ -48,15 +54,27 @@ class ZeroEngine(DeepSpeedEngine):
 
     def clip(self, max_norm: float | None) -> Tensor:
         self._max_norm = max_norm or 0.0
-        return self.shards.norm()
+        return self.shards.norm() / self.scale
 
     def step(self) -> None:
         self.zero.clip_grad = self._max_norm
-        self.parallel.step()
-        if self.ema is not None:
-            self._swap_ahead()
-            self.ema.update()
-            self._swap_ahead()
+        with self._loss_scale_told():
+            self.parallel.step()
+        self.after_step()
+
+    @contextmanager
+    def _loss_scale_told(self) -> Iterator[None]:
+        """Inside, DeepSpeed divides gradients by the loss scale; in backward passes it would multiply."""
+        self.zero.custom_loss_scaler, self.zero.external_loss_scale = True, self.scale
+        try:
+            yield
+        finally:
+            self.zero.custom_loss_scaler, self.zero.external_loss_scale = False, None
+
+    def update_average(self, average: Ema) -> None:
+        self._swap_ahead()
+        average.update()
+        self._swap_ahead()
 
     def zero_grad(self) -> None:
         self.shards.forget_gradients()
@@ -135,6 +153,8 @@ class ZeroEngine(DeepSpeedEngine):
             "model": model,
             "optimizer": gathered(self.optimizer, self.shards, self.groups),
         }
+        if self.loss_scale is not None:
+            state["scaler"] = self.loss_scale.state_dict()
         return state if self.ema is None else {**state, "ema": self._gathered_average(self.ema, model)}
 
     def _gathered_average(self, ema: Ema, model: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -157,6 +177,7 @@ class ZeroEngine(DeepSpeedEngine):
                 self._load_flats(state["ema"], self.ema.averages)
             if not self._at_true_point:
                 self._swap_ahead()
+        restore_loss_scale(self.loss_scale, state.get("scaler"))
 
     def _load_flats(self, values: dict[str, Tensor], flats: list[Tensor]) -> None:
         for flat, members in zip(flats, self.shards.members, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from framework.engines.base import Engine, EngineSettings
-from framework.engines.torch_engine import Precision
+from framework.engines.precision import DEFAULT_LOSS_SCALE, LossScaleOptions, Precision
 from framework.registry import register
 
 
@@ -12,6 +12,7 @@ def fsdp(
     settings: EngineSettings,
     *,
     precision: Precision = "fp32",
+    loss_scale: LossScaleOptions = DEFAULT_LOSS_SCALE,
     reshard_after_forward: bool = True,
     activation_checkpointing: bool = False,
     cpu_offload: bool = False,
@@ -24,8 +25,10 @@ def fsdp(
     members of its module lists and sequences. It runs on one process too.
 
     Args:
-        precision: `fp32`, or `bf16`: parameters are sent and used as bf16; shares, the sum of gradients
-            and what the optimizer does stay fp32.
+        precision: `fp32`, or `bf16` or `fp16`: parameters are sent and used as such; shares, the sum of
+            gradients and what the optimizer does stay fp32.
+        loss_scale: the scale that gradients of `fp16` are computed at: `initial`, doubled after
+            `growth_interval` steps, halved by an overflow down to `smallest`.
         reshard_after_forward: free a block after its forward pass and fetch it again for its backward
             pass; false holds all blocks in between, as ZeRO-2 does, and sends a third less.
         activation_checkpointing: keep only the inputs of each block and compute the block again in the
@@ -39,11 +42,11 @@ def fsdp(
     from framework.engines.sharded.engine import FsdpEngine, Sharding
 
     sharding = Sharding(
-        bf16=precision == "bf16",
+        precision=precision,
         reshard_after_forward=reshard_after_forward,
         activation_checkpointing=activation_checkpointing,
         cpu_offload=cpu_offload,
         reduce_each_micro=reduce_each_micro,
         compile=compile,
     )
-    return FsdpEngine(settings, sharding)
+    return FsdpEngine(settings, sharding, loss_scale)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,16 @@ from torch import Tensor, nn
 from framework.data.batch import Inputs
 from framework.engines import optimizer_state
 from framework.engines.base import Engine, EngineSettings
+from framework.engines.precision import (
+    CAST,
+    LossScaleOptions,
+    Precision,
+    make_loss_scale,
+    restore_loss_scale,
+)
 from framework.errors import CheckpointError
 from framework.optim.ema import Ema
 from framework.optim.optimistic import Optimistic
-
-Precision = Literal["fp32", "bf16"]
 
 
 class TorchEngine(Engine):
@@ -29,10 +34,18 @@ class TorchEngine(Engine):
 
     compute: Callable[[Inputs], Tensor]
 
-    def __init__(self, settings: EngineSettings, precision: Precision, compile: bool) -> None:
+    def __init__(
+        self,
+        settings: EngineSettings,
+        precision: Precision,
+        loss_scale: LossScaleOptions,
+        *,
+        compile: bool = False,
+    ) -> None:
         self.world = settings.world
         self.device = settings.device
-        self.autocast = torch.bfloat16 if precision == "bf16" else None
+        self.autocast = CAST[precision]
+        self.loss_scale = make_loss_scale(precision, loss_scale)
         self.model: nn.Module = self.prepare(settings.make_model)
         named = list(self.model.named_parameters())
         self.names = {id(parameter): name for name, parameter in named}
@@ -53,22 +66,46 @@ class TorchEngine(Engine):
         return outputs.float()
 
     def backward(self, losses: Tensor, weights: Tensor) -> None:
-        torch.autograd.backward(losses, weights)
+        torch.autograd.backward(losses, self.scaled(weights))
 
     def clip(self, max_norm: float | None) -> Tensor:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
+        self.unscale(gradients)
         # What torch's get_total_norm computes, without sorting one device's tensors by device first.
         norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         if max_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, max_norm, norm, foreach=True)
         return norm
 
+    @property
+    def scale(self) -> float:
+        """What gradients are multiplied by between `backward` and `clip`."""
+        return 1.0 if self.loss_scale is None else self.loss_scale.scale
+
+    def scaled(self, weights: Tensor) -> Tensor:
+        """What `backward` is given in place of `weights`."""
+        return weights if self.loss_scale is None else weights * self.scale
+
+    def unscale(self, gradients: list[Tensor]) -> None:
+        """Take the loss scale out of `gradients`, in place."""
+        if self.loss_scale is not None:
+            torch._foreach_mul_(gradients, 1.0 / self.scale)
+
     def step(self) -> None:
         self.optimizer.step()
+        self.after_step()
+
+    def after_step(self) -> None:
+        """The average and the loss scale follow a step that was taken."""
+        if self.loss_scale is not None:
+            self.loss_scale.grow()
         if self.ema is not None:
-            # The average follows the true point, also while an optimizer holds the model ahead of it.
-            with self.true_point():
-                self.ema.update()
+            self.update_average(self.ema)
+
+    def update_average(self, average: Ema) -> None:
+        """The average follows the true point, also while an optimizer holds the model ahead of it."""
+        with self.true_point():
+            average.update()
 
     def zero_grad(self) -> None:
         for parameter in self.parameters:
@@ -112,6 +149,8 @@ class TorchEngine(Engine):
             "model": self.model.state_dict(),
             "optimizer": optimizer_state.by_name(self.optimizer, self.names),
         }
+        if self.loss_scale is not None:
+            state["scaler"] = self.loss_scale.state_dict()
         return state if self.ema is None else {**state, "ema": self.ema.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -121,15 +160,16 @@ class TorchEngine(Engine):
         except RuntimeError as error:
             raise CheckpointError(f"the checkpoint's model is another one: {error}") from error
         optimizer_state.load_by_name(self.optimizer, self.names, state["optimizer"])
+        restore_loss_scale(self.loss_scale, state.get("scaler"))
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
 
     def check_state(self, state: dict[str, Any]) -> None:
-        """Refuse a state with other parts than this engine keeps.
+        """Refuse a state with other parts than this engine keeps; a loss scale may come or go.
 
         Raises:
             CheckpointError: naming both.
         """
         expected = {"model", "optimizer"} | ({"ema"} if self.ema is not None else set())
-        if set(state) != expected:
+        if set(state) - {"scaler"} != expected:
             raise CheckpointError(f"the engine keeps {sorted(expected)}, the checkpoint has {sorted(state)}")

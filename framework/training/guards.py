@@ -10,6 +10,7 @@ from types import FrameType, TracebackType
 
 from torch import Tensor
 
+from framework.engines.precision import LossScale
 from framework.errors import TrainingError
 from framework.parallel.collectives import any_rank
 from framework.parallel.world import World
@@ -47,8 +48,10 @@ class NonFiniteGuard:
         self._skip(progress, f"the loss of {len(culprits)} training sample(s) is not finite (index {shown})")
         return False
 
-    def gradient_ok(self, norm: Tensor, progress: Progress) -> bool:
-        """Whether the global gradient norm is finite.
+    def gradient_ok(self, norm: Tensor, progress: Progress, loss_scale: LossScale | None = None) -> bool:
+        """Whether the global gradient norm is finite; else the loss scale, if there is one, falls.
+
+        As long as it can fall, the overflow is its own fault and does not count as a skipped step.
 
         Raises:
             TrainingError: too many steps in a row were skipped.
@@ -56,6 +59,13 @@ class NonFiniteGuard:
         if math.isfinite(float(norm)):
             progress.skipped = 0
             return True
+        if loss_scale is not None and loss_scale.shrink():
+            logger.info(
+                "step %d skipped: the gradient overflows in fp16; the loss scale falls to %g",
+                progress.step + 1,
+                loss_scale.scale,
+            )
+            return False
         self._skip(progress, "the losses are finite but the gradient is not")
         return False
 

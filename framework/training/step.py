@@ -73,7 +73,7 @@ class Step:
             result = self._one_pass(batch)
         if result.taken:
             norm = self.engine.clip(self.clip_norm)
-            if self.guard.gradient_ok(norm, self.progress):
+            if self.guard.gradient_ok(norm, self.progress, self.engine.loss_scale):
                 self.engine.step()
                 return StepResult(result.samples, result.weights, result.objective, norm, True)
         self.policy.load_state_dict(before)

@@ -26,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from framework.data.batch import Inputs
 from framework.engines import optimizer_state
 from framework.engines.base import EngineSettings
+from framework.engines.precision import CAST, LossScaleOptions, Precision, restore_loss_scale
 from framework.engines.sharded.build import blocks, born_sharded
 from framework.engines.sharded.tensors import fill, local, on_host, sharded_like, whole
 from framework.engines.torch_engine import TorchEngine
@@ -37,7 +38,7 @@ from framework.parallel.world import World
 class Sharding:
     """The options of engine `fsdp`."""
 
-    bf16: bool
+    precision: Precision
     reshard_after_forward: bool
     activation_checkpointing: bool
     cpu_offload: bool
@@ -52,10 +53,10 @@ class FsdpEngine(TorchEngine):
     a forward or backward pass are there whole ones.
     """
 
-    def __init__(self, settings: EngineSettings, sharding: Sharding) -> None:
+    def __init__(self, settings: EngineSettings, sharding: Sharding, loss_scale: LossScaleOptions) -> None:
         _connect(settings.world, settings.device)
         self.sharding = sharding
-        super().__init__(settings, "fp32", compile=False)
+        super().__init__(settings, sharding.precision, loss_scale)
         self.units = [module for module in self.model.modules() if isinstance(module, FSDPModule)]
         #: FSDP averages gradients over the ranks; ours are sums
         self.gradient_factor = float(settings.world.size)
@@ -71,7 +72,8 @@ class FsdpEngine(TorchEngine):
         mesh = init_device_mesh(self.device.type, (self.world.size,))
         offload = CPUOffloadPolicy(self.device.type == "cuda") if options.cpu_offload else OffloadPolicy()
         cut = partial(fully_shard, mesh=mesh, offload_policy=offload)
-        half, full = (torch.bfloat16, torch.float32) if options.bf16 else (None, None)
+        half = CAST[options.precision]
+        full = None if half is None else torch.float32
         parts = blocks(model)
         for part in parts or [model]:
             # The forward pass itself is replaced: FSDP's hooks stay outside, and names stay as they are.
@@ -79,7 +81,7 @@ class FsdpEngine(TorchEngine):
                 part.forward = torch.compile(part.forward)
             if options.activation_checkpointing:
                 part.forward = partial(checkpoint, part.forward, use_reentrant=False)
-        if options.bf16:
+        if half is not None:
             # Running statistics are fp32, and kernels take no weights of another type beside them.
             for module in model.modules():
                 if isinstance(module, _BatchNorm) and module.affine:
@@ -112,6 +114,7 @@ class FsdpEngine(TorchEngine):
 
     def clip(self, max_norm: float | None) -> Tensor:
         gradients = [local(p.grad) for p in self.parameters if p.grad is not None]
+        self.unscale(gradients)
         own = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         norm = self.all_sum(own.double().square()).sqrt().float()
         if max_norm is not None:
@@ -181,6 +184,7 @@ class FsdpEngine(TorchEngine):
                 for name, value in state["ema"].items()
             }
             self.ema.load_state_dict(average)
+        restore_loss_scale(self.loss_scale, state.get("scaler"))
 
     def _load_model(self, saved: dict[str, Tensor]) -> None:
         own = self.model.state_dict()
