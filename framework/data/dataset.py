@@ -31,7 +31,8 @@ class Dataset(ABC):
     Attributes:
         spec: shapes of inputs and targets.
         columns: metadata by name; a classification source always has `label`.
-        extra: per-sample numbers by name, (samples,) float32, for the policy, e.g. `sample_weight`.
+        extra: per-sample numbers by name, (samples,) float32, for the policy, e.g. `sample_weight`;
+            larger ones (samples, ...) are for the task.
     """
 
     spec: DataSpec

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,6 +58,14 @@ class BatchMaker:
             valid = self.valid[len(positions)] = torch.ones(len(positions), dtype=torch.bool)
         return self._make(positions, epoch, valid, complete=True)
 
+    def means(self, positions: np.ndarray) -> dict[str, float]:
+        """The mean over the samples at `positions` of each extra column with one number per sample."""
+        return {
+            name: float(values[positions].mean(dtype=np.float64))
+            for name, values in self.dataset.extra.items()
+            if values.ndim == 1
+        }
+
     def _make(self, positions: np.ndarray, epoch: int | None, valid: Tensor, *, complete: bool) -> Batch:
         inputs, targets = self.dataset.fetch(positions, epoch)
         index = torch.from_numpy(positions)
@@ -90,6 +99,9 @@ class StepMaker(TorchDataset[GlobalBatch]):
         if count not in self._slices:
             self._slices[count] = self._cut(count)
         micros = [self.maker.batch(positions[piece], epoch) for piece in self._slices[count]]
+        means = self.maker.means(positions)
+        if means:
+            micros = [replace(micro, means=means) for micro in micros]
         return GlobalBatch(micros, count, epoch, step)
 
     def _cut(self, count: int) -> list[slice]:

@@ -125,7 +125,8 @@ class Block(nn.Module):
         """(n, tokens, width) to the same."""
         attended = self.attention(self.attention_norm(features), rotation, mask)
         features = features + self.dropout(attended)
-        return features + self.dropout(self.perceptron(self.perceptron_norm(features)))
+        added: Tensor = self.dropout(self.perceptron(self.perceptron_norm(features)))
+        return features + added
 
 
 class TokenEmbedding(nn.Embedding):

@@ -22,6 +22,10 @@ class Task(ABC):
     def losses(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Training losses (micro,), float32, with gradient."""
 
+    def columns(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Further numbers per sample (micro,), detached, that the policy finds in `SampleLosses.extra`."""
+        return {}
+
     @abstractmethod
     def measures(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Per-sample numbers (micro,) that are averaged per group and overall, e.g. `loss`, `accuracy`."""

@@ -6,7 +6,7 @@ losses of the global batch -> policy -> weights -> gradient of sum_i weights_i *
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -90,21 +90,27 @@ class Step:
     def _whole_batch(self, batch: GlobalBatch) -> StepResult:
         """A weight depends on the other samples: all losses, then the policy, then the gradient."""
         if len(batch.micros) == 1:
-            graphs = [self._losses(batch.micros[0], last=True)]
-            samples = self._gather(batch.micros, graphs, batch.num_samples)
+            losses, micro = self._losses(batch.micros[0], last=True)
+            graphs = [losses]
+            samples = self._gather([micro], graphs, batch.num_samples)
         else:
             # Holding the graphs of several micro-batches would be wrong under DDP and ZeRO-3 and large
             # everywhere, so the losses are computed twice, with the same random numbers.
             graphs = []
             with self.engine.preserved_state(), torch.no_grad():
                 first_pass = [self._losses(micro) for micro in batch.micros]
-                samples = self._gather(batch.micros, first_pass, batch.num_samples)
+                samples = self._gather(
+                    [micro for _, micro in first_pass],
+                    [losses for losses, _ in first_pass],
+                    batch.num_samples,
+                )
         if not self.guard.losses_ok(samples, self.progress):
             return _skipped(samples)
         self.policy.update(samples)
         weights = self._weights(samples)
         for number, micro in enumerate(batch.micros):
-            losses = graphs[number] if graphs else self._losses(micro, last=number == len(batch.micros) - 1)
+            last = number == len(batch.micros) - 1
+            losses = graphs[number] if graphs else self._losses(micro, last=last)[0]
             start, end = self.plan.span(number, self.engine.world.rank, batch.num_samples)
             self._backward(losses, weights[start:end], micro)
         return _taken(samples, weights)
@@ -112,12 +118,14 @@ class Step:
     def _one_pass(self, batch: GlobalBatch) -> StepResult:
         """A weight follows from the sample itself and the state: one pass, the state moves afterwards."""
         all_losses: list[Tensor] = []
-        for number, micro in enumerate(batch.micros):
-            losses = self._losses(micro, last=number == len(batch.micros) - 1)
+        micros: list[Batch] = []
+        for number, plain in enumerate(batch.micros):
+            losses, micro = self._losses(plain, last=number == len(batch.micros) - 1)
             weights = self._weights(self._own(micro, losses, batch.num_samples))
             self._backward(losses, weights, micro)
             all_losses.append(losses)
-        samples = self._gather(batch.micros, all_losses, batch.num_samples)
+            micros.append(micro)
+        samples = self._gather(micros, all_losses, batch.num_samples)
         if not self.guard.losses_ok(samples, self.progress):
             return _skipped(samples)
         if len(weights) < len(samples.loss):
@@ -129,8 +137,8 @@ class Step:
         """Each micro-batch is a batch of its own to the policy; their objectives are averaged by size."""
         parts: list[SampleLosses] = []
         all_weights: list[Tensor] = []
-        for number, micro in enumerate(batch.micros):
-            losses = self._losses(micro, last=number == len(batch.micros) - 1)
+        for number, plain in enumerate(batch.micros):
+            losses, micro = self._losses(plain, last=number == len(batch.micros) - 1)
             row = number * self.plan.micro * self.plan.world_size
             row_size = min(self.plan.micro * self.plan.world_size, batch.num_samples - row)
             samples = self._gather([micro], [losses], row_size)
@@ -148,11 +156,14 @@ class Step:
             all_weights.append(weights)
         return _taken(_joined(parts), torch.cat(all_weights))
 
-    def _losses(self, micro: Batch, *, last: bool = False) -> Tensor:
+    def _losses(self, micro: Batch, *, last: bool = False) -> tuple[Tensor, Batch]:
+        """Losses (micro,), and the batch with the columns that are for the policy in `extra`."""
         self.engine.announce(last=last)
-        losses = self.task.losses(self.engine.forward(micro.inputs), micro)
+        outputs = self.engine.forward(micro.inputs)
+        losses = self.task.losses(outputs, micro)
         assert losses.shape == (len(micro),), f"a task gives one loss per sample; got {tuple(losses.shape)}"
-        return losses
+        own = {name: values for name, values in micro.extra.items() if values.dim() == 1}
+        return losses, replace(micro, extra=own | self.task.columns(outputs.detach(), micro))
 
     def _weights(self, samples: SampleLosses) -> Tensor:
         weights = self.policy.weights(samples)
