@@ -13,9 +13,10 @@ from framework.checkpoint.store import CheckpointStore
 from framework.config.load import LoadedConfig, save
 from framework.config.schema import RunConfig
 from framework.errors import EXIT_OK, EXIT_REQUEUE, UserError
+from framework.parallel import flight_recorder
 from framework.parallel.agreement import Agreement
 from framework.parallel.collectives import on_main
-from framework.parallel.process_group import process_group
+from framework.parallel.process_group import device_of, process_group
 from framework.parallel.standstill import Standstill
 from framework.parallel.world import World
 from framework.registry import registry
@@ -51,8 +52,10 @@ def train(loaded: LoadedConfig) -> int:
         folder = on_main(lambda: _open_folder(stack, loaded), world)
         stack.enter_context(open_log(folder.path, world.rank))
         log = log_path(folder.path, world.rank)
+        on_gpu = world.size > 1 and device_of(world).type == "cuda"
+        exchanges = flight_recorder.dump_into(folder.path, world.rank) if on_gpu else None
         signals.sign_of_life = stack.enter_context(
-            Standstill(log, world, config.launch.timeout_seconds)
+            Standstill(log, world, config.launch.timeout_seconds, exchanges)
         ).sign_of_life
         reporters = _reporters(config, folder.path, world)
         store = CheckpointStore(folder.checkpoints)

@@ -13,6 +13,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from framework.errors import UserError
+from framework.parallel import flight_recorder
 from framework.parallel.agreement import Agreement
 from framework.parallel.world import World, meeting_point
 
@@ -44,6 +45,7 @@ def process_group(world: World, timeout_seconds: float) -> Iterator[Agreement]:
     device = device_of(world)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        flight_recorder.switch_on()
     timeout = timedelta(seconds=timeout_seconds)
     try:
         store, _, _ = next(rendezvous("env://", world.rank, world.size, timeout=timeout))

@@ -20,11 +20,15 @@ class Standstill:
     Args:
         log: the file to which the stacks are appended, once per standstill.
         timeout_seconds: how long the other processes wait for this one.
+        exchanges: where the flight recorder will write the exchanges of this process, if there is one.
     """
 
-    def __init__(self, log: Path, world: World, timeout_seconds: float) -> None:
+    def __init__(
+        self, log: Path, world: World, timeout_seconds: float, exchanges: Path | None = None
+    ) -> None:
         self.log = log
         self.world = world
+        self.exchanges = exchanges
         self.seconds = timeout_seconds * _SHARE
         self._alive_at = time.monotonic()
         self._over = threading.Event()
@@ -47,6 +51,14 @@ class Standstill:
         if self._thread is not None:
             self._thread.join()
 
+    def _message(self) -> str:
+        recorded = (
+            f" if it waits for another process, its last exchanges will be in {self.exchanges};"
+            if self.exchanges is not None
+            else ""
+        )
+        return f"rank {self.world.rank}: nothing has moved for {self.seconds:g} s;{recorded} all threads:\n"
+
     def _watch(self) -> None:
         told_of: float | None = None
         while not self._over.wait(self.seconds / 10):
@@ -55,8 +67,6 @@ class Standstill:
                 told_of = since
                 # Straight to the file: whatever hangs may hold the lock of logging.
                 with self.log.open("a") as file:
-                    file.write(
-                        f"rank {self.world.rank}: nothing has moved for {self.seconds:g} s; all threads:\n"
-                    )
+                    file.write(self._message())
                     file.flush()
                     faulthandler.dump_traceback(file, all_threads=True)
