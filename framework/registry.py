@@ -41,7 +41,7 @@ KINDS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "dataset": (("framework.data.sources",), frozenset({"seed"})),
     "transform": (("framework.data.transforms",), frozenset({"seed"})),
     "model": (("framework.models",), frozenset({"spec"})),
-    "task": (("framework.tasks",), frozenset({"spec"})),
+    "task": (("framework.tasks",), frozenset({"spec", "class_counts", "class_shares"})),
     "policy": (
         ("framework.policies",),
         frozenset({"group_counts", "group_shares", "group_names", "batch_size"}),

@@ -50,6 +50,23 @@ class Data:
     order: Order
     workers: int
 
+    @property
+    def class_counts(self) -> np.ndarray:
+        """(classes,) training samples of each class; empty where targets are no classes."""
+        return self._per_class(None)
+
+    @property
+    def class_shares(self) -> np.ndarray:
+        """(classes,) expected share of each in a training batch; empty where targets are no classes."""
+        return self._per_class(self.order.probabilities())
+
+    def _per_class(self, weights: np.ndarray | None) -> np.ndarray:
+        label = self.splits["train"].columns.get("label")
+        if self.spec.num_classes is None or label is None:
+            return np.zeros(0)
+        assert label.names == self.spec.class_names, "the column `label` holds the targets"
+        return np.bincount(label.values, weights, minlength=self.spec.num_classes)
+
     def train_loader(self, plan: BatchPlan, world: Place) -> TrainLoader:
         """Global batches of the training split, for ever, cut by `plan` for the process `world`."""
         training = self.splits["train"]

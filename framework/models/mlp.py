@@ -7,6 +7,7 @@ from typing import Literal
 from torch import nn
 
 from framework.data.batch import DataSpec
+from framework.models.heads import Head, make_head
 from framework.options import Count, Fraction
 from framework.registry import register
 
@@ -26,6 +27,7 @@ def mlp(
     activation: Literal["relu", "gelu", "silu", "tanh"] = "relu",
     norm: Literal["none", "batch", "layer"] = "none",
     dropout: Fraction = 0.0,
+    head: Head = "linear",
 ) -> nn.Module:
     """Multilayer perceptron: for each hidden width a linear layer, norm, activation and dropout.
 
@@ -35,6 +37,7 @@ def mlp(
         norm: normalisation before the activation; `batch` mixes the samples of a micro-batch, so its
             results depend on how the batch is cut.
         dropout: probability of zeroing a hidden unit in training.
+        head: last layer; `cosine` normalises features and weights, for LDAM.
     """
     if spec.num_tokens is not None:
         raise ValueError(f"needs numbers; the data is {spec.kind}")
@@ -50,5 +53,5 @@ def mlp(
         if dropout > 0:
             layers.append(nn.Dropout(dropout))
         width = next_width
-    layers.append(nn.Linear(width, spec.num_outputs))
+    layers.append(make_head(head, width, spec.num_outputs))
     return nn.Sequential(*layers)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from framework.data.batch import DataSpec
+from framework.models.heads import Head, make_head
 from framework.options import Count
 from framework.registry import register
 
@@ -73,6 +74,7 @@ def resnet(
     width: Count | None = None,
     stem: Literal["auto", "small", "large"] = "auto",
     norm: Literal["batch", "group"] = "batch",
+    head: Head = "linear",
 ) -> nn.Module:
     """Residual network (arXiv 1512.03385) for images with any number of channels.
 
@@ -85,6 +87,7 @@ def resnet(
             the one of the depth's family.
         norm: `batch` normalises over the micro-batch, so results depend on how the batch is cut;
             `group` over 16 channels of each sample (arXiv 1803.08494), so they do not.
+        head: last layer; `cosine` normalises features and weights, for LDAM.
     """
     if len(spec.input_shape) != 3:
         raise ValueError(
@@ -107,7 +110,7 @@ def resnet(
                 Block(channels, stage_width, stride, normalise, expansion=expansion, padded=not large)
             )
             channels = stage_width * expansion
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, spec.num_outputs)]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), make_head(head, channels, spec.num_outputs)]
     return nn.Sequential(*layers)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from framework.data.batch import Batch, DataSpec
-from framework.options import Count, Fraction
+from framework.options import Count, Finite, Fraction, NonNegative, Positive
 from framework.registry import register
 from framework.tasks.base import Task
 
@@ -22,14 +24,33 @@ class Classification(Task):
     Args:
         label_smoothing: share of the target spread evenly over all classes.
         top_k: also measure `topK_accuracy`, the target being among the K largest outputs, for each K.
+        logit_adjustment: tau of the logit-adjusted loss (Menon et al., ICLR 2021, arXiv 2007.07314, equation
+            10): tau log(share of the class in a training batch) is added to each logit in the loss, and
+            not in predictions, which then suit balanced classes. 1 is balanced softmax (Ren et al.,
+            NeurIPS 2020, arXiv 2007.10740), 0 plain cross-entropy.
+        post_hoc_adjustment: tau subtracted as tau log(share) from the logits in predictions alone (Menon et
+            al., equation 9), for a model trained by plain cross-entropy.
+        max_margin: LDAM (Cao et al., NeurIPS 2019, arXiv 1906.07413): the target's logit is lowered in
+            the loss by max_margin (n_min / n_y)^(1/4), n_y the training samples of its class. The
+            authors take 0.5, with `scale` 30 and a model with `head: cosine`. 0 is no margin.
+        scale: factor on the logits, after margins: the inverse temperature of normalised logits.
+
+    Raises:
+        ValueError: the data has no classes, or one without training samples where its share is needed.
     """
 
     def __init__(
         self,
         spec: DataSpec,
+        class_counts: Sequence[float] = (),
+        class_shares: Sequence[float] = (),
         *,
         label_smoothing: Fraction = 0.0,
         top_k: list[Count] = [],  # noqa: B006
+        logit_adjustment: Finite = 0.0,
+        post_hoc_adjustment: Finite = 0.0,
+        max_margin: NonNegative = 0.0,
+        scale: Positive = 1.0,
     ) -> None:
         if spec.next_tokens:
             raise ValueError(f"the data is {spec.kind}; choose task: language_modeling")
@@ -39,6 +60,18 @@ class Classification(Task):
             raise ValueError(f"top_k {max(top_k)} is more than the {spec.num_classes} classes of the data")
         self.num_classes = spec.num_classes
         self.label_smoothing = label_smoothing
+        self.scale = scale
+        self.in_loss: Tensor | None = None
+        self.in_predictions: Tensor | None = None
+        self.margins: Tensor | None = None
+        if logit_adjustment:
+            self.in_loss = logit_adjustment * _of_every_class(spec, class_shares, "logit_adjustment").log()
+        if post_hoc_adjustment:
+            shares = _of_every_class(spec, class_shares, "post_hoc_adjustment")
+            self.in_predictions = -post_hoc_adjustment * shares.log()
+        if max_margin:
+            counts = _of_every_class(spec, class_counts, "max_margin")
+            self.margins = max_margin * (counts.min() / counts) ** 0.25
         self.top_k = {f"top{k}_accuracy": k for k in top_k}
         averaged = ["accuracy", *self.top_k]
         self.maximize = frozenset(
@@ -56,18 +89,36 @@ class Classification(Task):
             f"logits must be ({len(batch)}, {self.num_classes}); got {tuple(outputs.shape)}"
         )
         logits = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        if self.margins is not None:
+            self.margins = self.margins.to(logits.device)
+            margins = self.margins.to(logits.dtype)[batch.targets, None]
+            logits = logits.scatter_add(1, batch.targets[:, None], -margins)
+        if self.scale != 1.0:
+            logits = self.scale * logits
+        if self.in_loss is not None:
+            self.in_loss = self.in_loss.to(logits.device)
+            logits = logits + self.in_loss.to(logits.dtype)
         losses = F.cross_entropy(
             logits, batch.targets, reduction="none", label_smoothing=self.label_smoothing
         )
         assert losses.dim() == 1, f"losses must be per sample, (n,); got shape {tuple(losses.shape)}"
         return losses
 
+    def scores(self, outputs: Tensor) -> Tensor:
+        """What predictions and their confidence are made of, (micro, classes)."""
+        scores = outputs if self.scale == 1.0 else self.scale * outputs
+        if self.in_predictions is None:
+            return scores
+        self.in_predictions = self.in_predictions.to(scores.device)
+        return scores + self.in_predictions.to(scores.dtype)
+
     def measures(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`loss`, `accuracy` and one `topK_accuracy` per K, each (micro,)."""
-        correct = outputs.argmax(dim=1) == batch.targets
+        scores = self.scores(outputs)
+        correct = scores.argmax(dim=1) == batch.targets
         measures = {"loss": self.losses(outputs, batch), "accuracy": correct.float()}
         if self.top_k:
-            ranked = outputs.topk(max(self.top_k.values()), dim=1).indices
+            ranked = scores.topk(max(self.top_k.values()), dim=1).indices
             hits = ranked == batch.targets[:, None]
             measures |= {name: hits[:, :k].any(dim=1).float() for name, k in self.top_k.items()}
         return measures
@@ -79,7 +130,7 @@ class Classification(Task):
         confidence and number of correct predictions per bin of confidence.
         """
         valid = batch.valid.double()
-        confidence, predictions = outputs.double().softmax(dim=1).max(dim=1)
+        confidence, predictions = self.scores(outputs).double().softmax(dim=1).max(dim=1)
         # Bincount would wait for the device to learn its size; adding into a fixed shape does not.
         cells = batch.targets * self.num_classes + predictions
         confusion = valid.new_zeros(self.num_classes**2).index_add_(0, cells, valid)
@@ -112,3 +163,13 @@ class Classification(Task):
             "macro_f1": f1.mean().item(),
             "ece": ((correct - confidence).abs().sum() / count.sum()).item(),
         }
+
+
+def _of_every_class(spec: DataSpec, values: Sequence[float], option: str) -> Tensor:
+    """`values` (classes,) float64, none of them 0."""
+    found = torch.tensor(values, dtype=torch.float64)
+    assert len(found) == spec.num_classes, "the assembly gives one number per class"
+    missing = [spec.class_names[i] for i in (found == 0).nonzero()[:, 0].tolist()]
+    if missing:
+        raise ValueError(f"{option} needs training samples of every class; none of: {', '.join(missing)}")
+    return found

@@ -190,7 +190,13 @@ def assemble(
     steps_per_epoch = loader.steps_per_epoch
     num_steps = config.train.steps or steps_per_epoch * (config.train.epochs or 1)
 
-    task: Task = registry.build("task", config.task, spec=data.spec)
+    task: Task = registry.build(
+        "task",
+        config.task,
+        spec=data.spec,
+        class_counts=data.class_counts.tolist(),
+        class_shares=data.class_shares.tolist(),
+    )
     policy = _build_policy(config, data).to(device)
     engine = _build_engine(config, data, policy, world, device)
     schedule: Schedule = registry.build("schedule", config.schedule, num_steps=num_steps)

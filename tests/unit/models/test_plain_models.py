@@ -114,3 +114,17 @@ def test_initial_weights_follow_from_torchs_seed(name: str) -> None:
 def test_resnet_on_a_table_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match=r"model resnet: needs images .* the data has shape \(7,\)"):
         build(TABLE, "resnet")
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet"])
+def test_a_cosine_head_gives_cosines(name):
+    spec = DataSpec((3, 8, 8), 5)
+    component = registry.get("model", name)
+    model = component.build(component.model(name=name, head="cosine"), spec=spec)
+    logits = model(torch.randn(6, 3, 8, 8))
+    assert logits.shape == (6, 5)
+    assert logits.abs().max() <= 1 + 1e-6
+    *body, head = model
+    features = torch.nn.Sequential(*body)(torch.randn(6, 3, 8, 8))
+    expected = torch.nn.functional.cosine_similarity(features[:, None], head.weight[None], dim=2)
+    torch.testing.assert_close(head(features), expected)

@@ -14,6 +14,9 @@ from framework.errors import ConfigError
 from framework.registry import registry
 from framework.tasks.classification import Classification
 
+#: training samples per class
+COUNTS = [160, 80, 10, 40, 20, 5, 30, 60]
+
 
 def batch_of(targets: Tensor, valid: Tensor | None = None) -> Batch:
     n = len(targets)
@@ -29,8 +32,14 @@ def batch_of(targets: Tensor, valid: Tensor | None = None) -> Batch:
 
 def task_for(num_classes: int, **options: Any) -> Classification:
     component = registry.get("task", "classification")
-    spec = DataSpec((1,), num_classes)
-    task: Classification = component.build(component.model(name="classification", **options), spec=spec)
+    spec = DataSpec((1,), num_classes, tuple(map(str, range(num_classes))))
+    counts = COUNTS[:num_classes]
+    task: Classification = component.build(
+        component.model(name="classification", **options),
+        spec=spec,
+        class_counts=counts,
+        class_shares=[count / sum(counts) for count in counts],
+    )
     return task
 
 
@@ -146,5 +155,48 @@ def test_options_that_do_not_fit_the_data() -> None:
     with pytest.raises(ConfigError, match="top_k 5 is more than the 3 classes"):
         task_for(3, top_k=[5])
     component = registry.get("task", "classification")
+    supplied = {"class_counts": [], "class_shares": []}
     with pytest.raises(ConfigError, match="real-valued targets, not classes; choose task: regression"):
-        component.build(component.model(name="classification"), spec=DataSpec((1,), None))
+        component.build(component.model(name="classification"), spec=DataSpec((1,), None), **supplied)
+    spec, shares = DataSpec((1,), 3, ("a", "b", "c")), [0.5, 0.0, 0.5]
+    for option in ("logit_adjustment", "post_hoc_adjustment", "max_margin"):
+        options = component.model(name="classification", **{option: 1.0})
+        with pytest.raises(ConfigError, match=f"{option} needs training samples of every class; none of: b"):
+            component.build(options, spec=spec, class_counts=shares, class_shares=shares)
+
+
+@pytest.mark.parametrize("tau", [-0.5, 1.0, 2.0])
+def test_the_logit_adjusted_loss_is_a_softmax_weighted_by_the_shares(tau: float) -> None:
+    """-log pi_y^tau e^f_y / sum_k pi_k^tau e^f_k: equation 10, and balanced softmax at tau 1."""
+    logits, targets = sample(20, 5, 0)
+    odds = (torch.tensor(COUNTS[:5]) / sum(COUNTS[:5])) ** tau * logits.exp()
+    expected = -(odds / odds.sum(1, keepdim=True))[range(20), targets].log()
+    task = task_for(5, logit_adjustment=tau)
+    torch.testing.assert_close(task.losses(logits, batch_of(targets)), expected)
+    accuracy = task.measures(logits, batch_of(targets))["accuracy"]
+    assert torch.equal(accuracy, (logits.argmax(1) == targets).float())
+
+
+def test_post_hoc_adjustment_changes_predictions_and_not_the_loss() -> None:
+    """argmax of e^f_y / pi_y: equation 9."""
+    logits, targets = sample(200, 5, 0)
+    task = task_for(5, post_hoc_adjustment=1.0)
+    plain = F.cross_entropy(logits, targets, reduction="none")
+    torch.testing.assert_close(task.losses(logits, batch_of(targets)), plain)
+    predicted = (logits.exp() / torch.tensor(COUNTS[:5])).argmax(1)
+    assert not torch.equal(predicted, logits.argmax(1))
+    measured = task.measures(logits, batch_of(targets))["accuracy"]
+    assert torch.equal(measured, (predicted == targets).float())
+    confusion = task.statistics(logits, batch_of(targets))["confusion"]
+    assert confusion.sum(0).tolist() == predicted.bincount(minlength=5).tolist()
+
+
+def test_ldam_lowers_the_logit_of_the_target() -> None:
+    """Cao et al., equation 13: Delta_y = C / n_y^(1/4), C such that the rarest class has max_margin."""
+    logits, targets = sample(20, 5, 0)
+    constant = 0.5 * min(COUNTS[:5]) ** 0.25
+    lowered = logits.clone()
+    for i, y in enumerate(targets.tolist()):
+        lowered[i, y] -= constant / COUNTS[y] ** 0.25
+    losses = task_for(5, max_margin=0.5, scale=30.0).losses(logits, batch_of(targets))
+    torch.testing.assert_close(losses, F.cross_entropy(30.0 * lowered, targets, reduction="none"))
