@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import time
 import traceback
@@ -16,11 +17,15 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 #: how long a process that leaves the word to another one stays
 _SILENCE_SECONDS = 1.0
+#: deepspeed's launcher and torch.distributed.launch put it before a user's words; LOCAL_RANK says the same
+_LOCAL_RANK = re.compile(r"--local[-_]rank=\d+")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and "LOCAL_RANK" in os.environ and _LOCAL_RANK.fullmatch(words[0]):
+        del words[0]
     try:
         return _dispatch(words)
     except UserError as error:

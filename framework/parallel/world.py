@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -61,7 +62,10 @@ class World:
 
 
 def meeting_point(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """MASTER_ADDR and MASTER_PORT: as set, or a Slurm step's first node and a port from the job's number.
+    """MASTER_ADDR and MASTER_PORT: as set, or as they follow from the launcher's variables.
+
+    Under Slurm that is the step's first node, under Open MPI this machine if no process is elsewhere; the
+    port follows from the number of the job.
 
     Raises:
         UserError: they are not set and do not follow from the launcher's variables.
@@ -72,6 +76,9 @@ def meeting_point(environment: Mapping[str, str] = os.environ) -> dict[str, str]
         port = 20000 + int(environment.get("SLURM_JOB_ID", "0")) % 10000
         derived = {"MASTER_PORT": str(port)} | ({"MASTER_ADDR": node} if node is not None else {})
         given = derived | given
+    elif environment.get("OMPI_COMM_WORLD_LOCAL_SIZE", "") == environment.get("OMPI_COMM_WORLD_SIZE"):
+        job = zlib.crc32(environment.get("PMIX_NAMESPACE", "").encode())
+        given = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + job % 10000)} | given
     missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in given]
     if missing:
         raise UserError(
