@@ -78,8 +78,10 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
                 _await(lambda: (folder / "munge.socket").exists(), "munged")
         states = ["sinfo", "--noheader", "--format=%T"]
         _await(
-            lambda: subprocess.run(states, env=environment, capture_output=True, text=True).stdout.split()
-            == ["idle"],
+            lambda: (
+                subprocess.run(states, env=environment, capture_output=True, text=True).stdout.split()
+                == ["idle"]
+            ),
             "the nodes",
         )
         yield environment

@@ -22,11 +22,18 @@ COMMANDS = {
         *(sys.executable, "-m", "framework"),
     ],
 }
-WORDS = ["policy=group_dro", "train.clip_norm=1.0", "train.steps=20", "log.every_steps=1", "reporting=console"]
+WORDS = [
+    "policy=group_dro",
+    "train.clip_norm=1.0",
+    "train.steps=20",
+    "log.every_steps=1",
+    "reporting=console",
+]
 
 
 @pytest.mark.parametrize(
-    "launcher", ["deepspeed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("torchrun", "mpirun"))]
+    "launcher",
+    ["deepspeed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("torchrun", "mpirun"))],
 )
 def test_the_numbers_are_those_of_one_process(launcher: str, tmp_path: Path) -> None:
     program = find(launcher)
