@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,15 +40,20 @@ ANY_CONTENT = ["~data.source.checksums"]
 FOR_DIGITS = ["model.patch_size=4", "model.layers=1", "batch.size=2"]
 NARROW = ["model.width=16", "batch.size=2"]
 REGRESSION = ["task=regression", "select.metric=worst_group_loss"]
+LANGUAGE = ["task=language_modeling", "model=transformer_lm", "select.metric=perplexity"]
 COMPANIONS = {
     "fashion_mnist_longtail.yaml": ANY_CONTENT,
     "data/fashion_mnist": ANY_CONTENT,
     "data/diabetes": REGRESSION,
+    "data/lm_domains": LANGUAGE,
+    "data/python_library": LANGUAGE,
     "launch/local": ["launch.num_processes=2"],
     "model/resnet18": NARROW,
     "model/resnet50": NARROW,
+    "model/transformer_lm": [*LANGUAGE, "data=python_library"],
     "model/vit_base": FOR_DIGITS,
     "model/vit_small": FOR_DIGITS,
+    "task/language_modeling": [*LANGUAGE, "data=python_library"],
     "task/regression": ["data=diabetes", "policy=erm", "select.metric=worst_group_loss"],
 }
 PLUGINS = {
@@ -135,6 +141,7 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _fashion_mnist(folder / "fashion_mnist", random)
     _letter(folder / "uci_arff", random)
     _cifar10(folder / "cifar10_jpg", random)
+    _texts(folder)
     return folder
 
 
@@ -181,3 +188,16 @@ def _cifar10(folder: Path, random: np.random.Generator) -> None:
             for number in range(per_class):
                 pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / split / name / f"{number:04}.jpg")
+
+
+def _texts(folder: Path) -> None:
+    lines = "".join(f"{number} bottles stood on the wall, then one fell.\n" for number in range(400))
+    for name in ("tinyshakespeare/input.txt", "plato_republic/republic.txt"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_text(lines)
+    archives = {"state_union": ["1945-A.txt", "1946-B.txt"], "genesis": ["english-kjv.txt", "german.txt"]}
+    (folder / "nltk").mkdir()
+    for name, members in archives.items():
+        with zipfile.ZipFile(folder / "nltk" / f"{name}.zip", "w") as archive:
+            for member in members:
+                archive.writestr(f"{name}/{member}", lines.replace("wall", "Gem\xe4uer").encode("latin-1"))
