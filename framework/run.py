@@ -23,6 +23,7 @@ from framework.registry import registry
 from framework.reporting.fanout import Reporters
 from framework.reporting.jsonl import FILE_NAME, JsonLines
 from framework.reporting.log_file import log_path, open_log
+from framework.reporting.report.write import report_at_end
 from framework.run_folder import RunFolder, Status, environment, record_environment, truncate_metrics
 from framework.run_folder.folder import CHECKPOINTS
 from framework.run_folder.status import STATUS, State
@@ -173,6 +174,8 @@ def _conduct(
     finally:
         run.loader.close()
         _set_status(run, outcome, reason)
+        if outcome in ("finished", "stopped") and run.world.is_main and run.config.run.report:
+            report_at_end(run)
         try:
             reporters.close(outcome)
         except UserError as error:

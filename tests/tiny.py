@@ -27,6 +27,8 @@ model: {hidden: [16]}
 optimizer: {lr: 0.1}
 batch: {size: 32}
 train: {epochs: null, steps: 12}
+callbacks: []
+run: {report: false}
 """
 
 

@@ -161,6 +161,8 @@ class DirConfig(Section):
     """Where everything of the run goes; null takes runs/NAME/TIME-ID."""
     overwrite: bool = False
     """Delete what `dir` holds and start anew."""
+    report: bool = True
+    """Write report.html when the run ends."""
 
 
 class RunConfig(Section):

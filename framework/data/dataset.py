@@ -55,6 +55,10 @@ class Dataset(ABC):
     def select(self, positions: np.ndarray) -> Dataset:
         """The split that holds only the samples at `positions`, in that order."""
 
+    def readable(self, positions: np.ndarray) -> list[dict[str, str]] | None:
+        """The samples at `positions` (k,) in words, a text per field; None if only numbers are known."""
+        return None
+
 
 #: split name ("train", "validation", "test") -> its samples; before splitting, a source may give only "train"
 Splits = dict[str, Dataset]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -10,6 +10,9 @@ from torch import Tensor
 
 from framework.data.batch import DataSpec, Inputs
 from framework.data.dataset import Column, Dataset
+
+#: the inputs of one sample as a person reads them: a text per field
+Decoder = Callable[[Tensor], dict[str, str]]
 
 
 class ArrayDataset(Dataset):
@@ -21,6 +24,7 @@ class ArrayDataset(Dataset):
         spec: shapes of one sample.
         columns: metadata; `label` is added for class ids when it is not given.
         extra: per-sample numbers by name, (samples,) float32.
+        decoder: undoes the encoding of one sample's inputs, if somebody knows how.
     """
 
     def __init__(
@@ -30,12 +34,14 @@ class ArrayDataset(Dataset):
         spec: DataSpec,
         columns: Mapping[str, Column] | None = None,
         extra: Mapping[str, np.ndarray] | None = None,
+        decoder: Decoder | None = None,
     ) -> None:
         self.inputs = inputs
         self.targets = targets
         self.spec = spec
         self.columns = dict(columns or {})
         self.extra = dict(extra or {})
+        self.decoder = decoder
         if spec.num_classes is not None and "label" not in self.columns:
             self.columns["label"] = Column(targets.numpy(), spec.class_names)
 
@@ -51,7 +57,13 @@ class ArrayDataset(Dataset):
         """A copy of the samples at `positions`."""
         inputs, targets = self.fetch(positions, None)
         columns, extra = select_metadata(self, positions)
-        return ArrayDataset(inputs, targets, self.spec, columns, extra)
+        return ArrayDataset(inputs, targets, self.spec, columns, extra, self.decoder)
+
+    def readable(self, positions: np.ndarray) -> list[dict[str, str]] | None:
+        """What the decoder makes of the samples at `positions` (k,)."""
+        if self.decoder is None or not isinstance(self.inputs, Tensor):
+            return None
+        return [self.decoder(self.inputs[position]) for position in positions.tolist()]
 
 
 def _pick(inputs: Inputs, index: Tensor) -> Inputs:

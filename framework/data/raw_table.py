@@ -11,6 +11,7 @@ import torch
 from framework.data.batch import DataSpec
 from framework.data.dataset import Column, Dataset
 from framework.data.in_memory import ArrayDataset, select_metadata
+from framework.data.row_decoder import MISSING, RowDecoder
 from framework.data.unfitted import Unfitted
 from framework.errors import DataError
 
@@ -95,32 +96,40 @@ class RawTable(Unfitted):
         assert isinstance(training, RawTable)
         if self.encoding.missing == "error":
             self._refuse_missing()
-        blocks = [*self._numbers(training), *self._one_hot(training)]
+        mean, deviation = training._moments()
+        scale = deviation if self.encoding.scale else np.ones_like(deviation)
+        shift = mean if self.encoding.scale else np.zeros_like(mean)
+        flagged = np.isnan(training.numeric).any(axis=0) & (self.encoding.missing == "indicator")
+        present = {name: training._present(name) for name in self.categories}
+
+        values = (np.where(np.isnan(self.numeric), mean, self.numeric) - shift) / scale
+        blocks = [values, np.isnan(self.numeric)[:, flagged].astype(np.float64), *self._one_hot(present)]
         inputs = np.concatenate(blocks, axis=1, dtype=np.float32, casting="same_kind")
         spec = DataSpec((inputs.shape[1],), self.spec.num_classes, self.spec.class_names)
+        names = {c: [_name(column, value) for value in present[c]] for c, column in self.categories.items()}
+        decoder = RowDecoder(self.numeric_names, shift, scale, flagged, names)
         return ArrayDataset(
-            torch.from_numpy(inputs), torch.from_numpy(self.targets), spec, self.columns, self.extra
+            torch.from_numpy(inputs), torch.from_numpy(self.targets), spec, self.columns, self.extra, decoder
         )
 
-    def _numbers(self, training: RawTable) -> list[np.ndarray]:
-        known = ~np.isnan(training.numeric)
+    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation (numeric columns,) of the known values; 1 for a constant column."""
+        known = ~np.isnan(self.numeric)
         count = np.maximum(known.sum(axis=0), 1)
-        mean = np.where(known, training.numeric, 0).sum(axis=0) / count
-        variance = (np.where(known, training.numeric - mean, 0) ** 2).sum(axis=0) / count
-        values = np.where(np.isnan(self.numeric), mean, self.numeric)
-        if self.encoding.scale:
-            values = (values - mean) / np.where(variance > 0, np.sqrt(variance), 1)
-        if self.encoding.missing != "indicator":
-            return [values]
-        return [values, np.isnan(self.numeric)[:, ~known.all(axis=0)].astype(np.float64)]
+        mean = np.where(known, self.numeric, 0).sum(axis=0) / count
+        variance = (np.where(known, self.numeric - mean, 0) ** 2).sum(axis=0) / count
+        return mean, np.where(variance > 0, np.sqrt(variance), 1)
 
-    def _one_hot(self, training: RawTable) -> list[np.ndarray]:
+    def _present(self, name: str) -> np.ndarray:
+        """The ids that column `name` has here, -1 among them if missing values are a category."""
+        present = np.unique(self.categories[name].values)
+        return present if self.encoding.missing == "indicator" else present[present >= 0]
+
+    def _one_hot(self, categories: dict[str, np.ndarray]) -> list[np.ndarray]:
         """(rows, categories) of 0 and 1 for each column; a category that training lacks gives zeros."""
         blocks = []
         for name, column in self.categories.items():
-            present = np.unique(training.categories[name].values)
-            if self.encoding.missing != "indicator":
-                present = present[present >= 0]
+            present = categories[name]
             if len(present) > self.encoding.max_categories:
                 raise DataError(
                     f"column '{name}' has {len(present)} categories in training, more than"
@@ -138,3 +147,7 @@ class RawTable(Unfitted):
                 f"values are missing in {', '.join(holes)};"
                 " drop these columns or set `missing` to indicator or mean"
             )
+
+
+def _name(column: Column, value: int) -> str:
+    return column.names[value] if value >= 0 else MISSING

@@ -74,6 +74,10 @@ class View(Dataset):
         base = self.base.select(positions)
         return View(base, self.spec, columns, self.input_map, targets, self.ids[positions])
 
+    def readable(self, positions: np.ndarray) -> list[dict[str, str]] | None:
+        """What the base says of the samples, unless their inputs are changed here."""
+        return self.base.readable(positions) if self.input_map is None else None
+
 
 def single_input(inputs: Inputs) -> Tensor:
     """The inputs as one tensor.
@@ -108,7 +112,7 @@ def with_labels(
     targets = torch.from_numpy(labels)
     columns = {**dataset.columns, **columns, "label": Column(labels, names)}
     if isinstance(dataset, ArrayDataset):
-        return ArrayDataset(dataset.inputs, targets, spec, columns, dataset.extra)
+        return ArrayDataset(dataset.inputs, targets, spec, columns, dataset.extra, dataset.decoder)
     return View(dataset, spec, columns, targets=targets)
 
 
@@ -116,5 +120,7 @@ def with_columns(dataset: Dataset, columns: Mapping[str, Column]) -> Dataset:
     """The dataset with further columns."""
     columns = {**dataset.columns, **columns}
     if isinstance(dataset, ArrayDataset):
-        return ArrayDataset(dataset.inputs, dataset.targets, dataset.spec, columns, dataset.extra)
+        return ArrayDataset(
+            dataset.inputs, dataset.targets, dataset.spec, columns, dataset.extra, dataset.decoder
+        )
     return View(dataset, dataset.spec, columns)

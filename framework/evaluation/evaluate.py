@@ -16,9 +16,23 @@ from framework.evaluation.averages import Groups, Record, averages
 from framework.evaluation.sums import Sums
 from framework.tasks.base import Task
 
+#: with more numbers than this (100 classes by 100) a task's sums are left out of a record
+MAX_STATISTIC = 10_000
 
-def evaluate(engine: Engine, task: Task, batches: Iterable[Batch], groups: Groups, split: str) -> Record:
+
+def evaluate(
+    engine: Engine,
+    task: Task,
+    batches: Iterable[Batch],
+    groups: Groups,
+    split: str,
+    *,
+    keep_statistics: bool = False,
+) -> Record:
     """The `evaluation` record of a split: overall, per group, worst group, averages over groups.
+
+    With `keep_statistics` the record also holds the task's sums (confusion, calibration bins) as nested
+    lists under `statistics`, those of at most `MAX_STATISTIC` numbers.
 
     The caller is inside `engine.evaluation_weights()`, so that several splits share one exchange of
     the weights. Gradients are off, and RNG and buffers are put back at the end, so training goes on as
@@ -41,11 +55,14 @@ def evaluate(engine: Engine, task: Task, batches: Iterable[Batch], groups: Group
         total = total.all_sum(engine)
         if not total.counts.sum().item():
             raise DataError(f"split '{split}' has no samples to evaluate")
-        record = {"event": "evaluation", "split": split} | averages(total, groups, task.maximize)
+        record: Record = {"event": "evaluation", "split": split} | averages(total, groups, task.maximize)
         summary = task.summarize(total.statistics) if total.statistics else {}
     assert not summary.keys() & record.keys(), (
         f"metrics named twice: {sorted(summary.keys() & record.keys())}"
     )
+    if keep_statistics:
+        kept = {name: table for name, table in total.statistics.items() if table.numel() <= MAX_STATISTIC}
+        record["statistics"] = {name: table.tolist() for name, table in kept.items()}
     return record | summary | {"seconds": time.perf_counter() - started}
 
 

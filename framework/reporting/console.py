@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import time
+from pathlib import Path
 from typing import Literal
 
 from rich.console import Console, RenderableType
@@ -17,6 +18,9 @@ from framework.options import Count, NonNegative
 from framework.registry import register
 from framework.reporting.lines import evaluation_segments
 from framework.reporting.live import LiveProgress
+from framework.reporting.report.read import read_run
+from framework.reporting.report.verdict import verdict
+from framework.reporting.report.write import REPORT
 from framework.reporting.tables import evaluation_table, header_table, other_metrics, policy_table
 from framework.reporting.text import duration, fit
 from framework.training.hooks import Record, Reporter, RunHeader
@@ -97,9 +101,12 @@ class ConsoleReporter(Reporter):
             return
         if outcome in ("finished", "stopped"):
             self._final_tables()
+            self._verdict(self._header.dir)
         self._line("")
         self._line(f"{outcome} after {duration(time.monotonic() - self._started)}")
         self._line(f"run folder: {self._header.dir}")
+        if (self._header.dir / REPORT).is_file():
+            self._line(f"report: {self._header.dir / REPORT}")
 
     @property
     def _line_width(self) -> int | None:
@@ -141,6 +148,16 @@ class ConsoleReporter(Reporter):
         if table is not None:
             self._line("")
             self._print(table)
+
+    def _verdict(self, run_dir: Path) -> None:
+        """What the report says first, of the whole run: the folder also knows what came before a resume."""
+        run = read_run(run_dir)
+        if not run.finals:
+            return
+        said = verdict(run)
+        self._line("")
+        for text in (said.answer, *(f"- {remark}" for remark in said.remarks)):
+            self._print(Padding(Text(text), (0, 0, 0, 2) if text.startswith("- ") else 0))
 
 
 def _console(on_terminal: bool) -> Console:

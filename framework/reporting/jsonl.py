@@ -95,8 +95,13 @@ def encode(record: Record) -> str:
 
 def decode(line: str) -> Record:
     """The record of one line, bit for bit what `encode` was given."""
-    record: Record = _numbers(json.loads(line))
-    return record
+    return restore(json.loads(line))
+
+
+def restore(record: Record) -> Record:
+    """A record that was read as JSON, with its NaN and infinities as numbers again."""
+    restored: Record = _numbers(record)
+    return restored
 
 
 def _finite(value: Any) -> Any:

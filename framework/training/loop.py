@@ -160,10 +160,13 @@ def _evaluate_and_select(run: Run, signals: StopSignal) -> bool:
     return improved
 
 
-def _measure(run: Run, split: str, signals: StopSignal) -> Record:
+def _measure(run: Run, split: str, signals: StopSignal, *, keep_statistics: bool = False) -> Record:
     loader = run.data.evaluation_loader(split, run.config.evaluate.batch_size, run.world)
+    batches = _interruptible(loader, signals)
     with run.engine.evaluation_weights():
-        record = evaluate(run.engine, run.task, _interruptible(loader, signals), run.data.groups, split)
+        record = evaluate(
+            run.engine, run.task, batches, run.data.groups, split, keep_statistics=keep_statistics
+        )
     return {"event": "evaluation", "step": run.progress.step, "epoch": run.progress.epoch} | record
 
 
@@ -182,7 +185,9 @@ def _measure_selected(run: Run, signals: StopSignal) -> None:
         with run.engine.true_point():
             run.engine.load_state_dict(run.store.load(selected).parts["engine"])
     records = [
-        _measure(run, split, signals) for split in run.config.evaluate.final if split in run.data.splits
+        _measure(run, split, signals, keep_statistics=True)
+        for split in run.config.evaluate.final
+        if split in run.data.splits
     ]
     for record in records:
         run.report({**record, "final": True, "selected_step": selected})

@@ -1,0 +1,48 @@
+"""From a run folder to report.html."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from framework.files import replace_text, writing
+from framework.reporting.report.page import render
+from framework.reporting.report.read import read_run
+from framework.reporting.report.run_page import run_page
+
+if TYPE_CHECKING:
+    from framework.training.assemble import Run
+
+REPORT = "report.html"
+_log = logging.getLogger("framework.report")
+
+
+def write_report(run_dir: Path, out: Path | None = None) -> Path:
+    """Write the report of the run in `run_dir` to `out`, by default into its folder; returns where it is.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    path = run_dir / REPORT if out is None else out
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, render(run_page(read_run(run_dir))))
+    return path
+
+
+def report_at_end(run: Run) -> None:
+    """Write report.json and report.html of a run that has ended; what goes wrong is only a warning."""
+    from framework.reporting.report.facts import facts_of
+
+    assert run.dir is not None
+    try:
+        facts_of(run).write(run.dir)
+        write_report(run.dir)
+    except Exception as error:
+        _log.warning(
+            "no report was written: %s: %s",
+            type(error).__name__,
+            error,
+            exc_info=_log.isEnabledFor(logging.DEBUG),
+        )
