@@ -43,6 +43,7 @@ class DeepSpeedEngine(TorchEngine):
             world_size=self.world.size,
             num_parameters=sum(parameter.numel() for parameter in self.parameters),
         )
+        self.fill(package, config)
         try:
             self.parallel, *_ = package.initialize(
                 model=self.model, optimizer=self.optimizer, config=config, dist_init_required=False
@@ -54,6 +55,9 @@ class DeepSpeedEngine(TorchEngine):
         self.compute = self.parallel
         # DeepSpeed takes models in eval mode as they are.
         self.model.train()
+
+    def fill(self, package: Any, config: dict[str, Any]) -> None:
+        """Give the model its values, where `prepare` left that to this moment."""
 
     def announce(self, *, last: bool) -> None:
         self.parallel.set_gradient_accumulation_boundary(last)

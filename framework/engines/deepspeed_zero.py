@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from framework.engines.base import EngineSettings
+from framework.engines.birth import shell_and_source
+from framework.engines.deepspeed_birth import fill, with_placeholders
 from framework.engines.deepspeed_replicated import DeepSpeedEngine
 from framework.engines.deepspeed_shards import (
     OptimizerShards,
@@ -22,7 +24,7 @@ from framework.engines.deepspeed_shards import (
 )
 from framework.engines.deepspeed_state import gathered, scatter
 from framework.engines.precision import LossScaleOptions, Precision, restore_loss_scale
-from framework.errors import CheckpointError
+from framework.errors import CheckpointError, ConfigError, Problem
 from framework.optim.ema import Ema
 from framework.optim.optimistic import LOOKAHEAD, Optimistic
 
@@ -41,9 +43,12 @@ class ZeroEngine(DeepSpeedEngine):
         loss_scale: LossScaleOptions,
         options: dict[str, Any],
     ) -> None:
+        self.stage: int = options["stage"]
+        self._source: nn.Module | None = None
+        self._is_empty = False
         super().__init__(replace(settings, ema_decay=None), precision, loss_scale, options)
         self.zero: Any = self.parallel.optimizer
-        kind = ParameterShards if options["stage"] == 3 else OptimizerShards
+        kind = ParameterShards if self.stage == 3 else OptimizerShards
         named = list(self.model.named_parameters())
         self.shards: Shards = kind(self.zero, named, self.world)
         if settings.ema_decay is not None:
@@ -51,6 +56,24 @@ class ZeroEngine(DeepSpeedEngine):
             self.ema = Ema(flats, settings.ema_decay)
         self._at_true_point = False
         self._max_norm = 0.0
+
+    def prepare(self, make_model: Callable[[], nn.Module]) -> nn.Module:
+        if self.stage < 3 or self.world.size == 1:
+            return super().prepare(make_model)
+        shell, self._source = shell_and_source(make_model, self.world)
+        if shell is None:
+            assert self._source is not None
+            return self._source.to(self.device)
+        self._is_empty = True
+        return with_placeholders(shell, self.device)
+
+    def fill(self, package: Any, config: dict[str, Any]) -> None:
+        if self._is_empty:
+            try:
+                fill(self.model, self._source, package, config, self.device)
+            except ValueError as error:
+                raise ConfigError([Problem("engine.deepspeed", str(error))]) from error
+        self._source = None
 
     def clip(self, max_norm: float | None) -> Tensor:
         self._max_norm = max_norm or 0.0

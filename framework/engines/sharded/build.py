@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import nn
 
+from framework.engines.birth import from_rank_0, shell_and_source, tensors
 from framework.engines.sharded.tensors import fill
-from framework.parallel.collectives import any_rank, on_main
 from framework.parallel.world import World
 
 
@@ -63,50 +63,17 @@ def born_sharded(
         model = make_model()
         shard(model)
         return model
-    sources: list[nn.Module] = []
-    # A model that cannot be built at all is an error that all ranks share.
-    on_main(lambda: sources.append(make_model()), world)
-    shell = _without_memory(make_model)
-    fits = shell is not None and all(_tensors(shell) == _tensors(source) for source in sources)
-    if any_rank(not fits, world):
-        model = sources[0] if sources else make_model()
-        shard(model)
-        return model
-    assert shell is not None
+    shell, source = shell_and_source(make_model, world)
+    if shell is None:
+        assert source is not None
+        shard(source)
+        return source
     shard(shell)
     shell.to_empty(device=home)
     for module in shell.modules():
         # Buffers are not sharded, and are where the computation is, also when the shards are not.
         module._buffers = {key: b if b is None else b.to(device) for key, b in module._buffers.items()}
-    values = dict(_named(sources[0])) if sources else {}
-    for name, target in _named(shell):
-        if world.is_main:
-            sent = values[name].detach().to(device).contiguous()
-        else:
-            sent = torch.empty(target.shape, dtype=target.dtype, device=device)
-        distributed.broadcast(sent, src=0)
-        fill(target, sent)
+    values = dict(tensors(source)) if source is not None else {}
+    for name, target in tensors(shell):
+        fill(target, from_rank_0(values.get(name), target, device))
     return shell
-
-
-def _without_memory(make_model: Callable[[], nn.Module]) -> nn.Module | None:
-    """The model on the meta device; None if that says less than the real one would."""
-    try:
-        with torch.device("meta"):
-            model = make_model()
-    except Exception:  # of any kind: code that looks at values; what is truly wrong, rank 0 has met before
-        return None
-    attributes = [value for module in model.modules() for value in vars(module).values()]
-    if any(isinstance(value, Tensor) and value.is_meta for value in attributes):
-        # A tensor that is no buffer: nobody could find it to fill it.
-        return None
-    return model if all(tensor.is_meta for _, tensor in _named(model)) else None
-
-
-def _named(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from model.named_parameters()
-    yield from model.named_buffers()
-
-
-def _tensors(model: nn.Module) -> list[tuple[str, torch.Size, torch.dtype]]:
-    return [(name, tensor.shape, tensor.dtype) for name, tensor in _named(model)]
