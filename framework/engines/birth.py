@@ -29,7 +29,7 @@ def shell_and_source(
     sources: list[nn.Module] = []
     # A model that cannot be built at all is an error that all ranks share.
     on_main(lambda: sources.append(make_model()), world)
-    shell = _without_memory(make_model)
+    shell = without_memory(make_model)
     fits = shell is not None and all(_described(shell) == _described(source) for source in sources)
     if any_rank(not fits, world):
         logger.warning("the model cannot be built without memory: every process builds the whole of it first")
@@ -59,7 +59,7 @@ def from_rank_0(values: Tensor | None, like: Tensor, device: torch.device) -> Te
     return sent
 
 
-def _without_memory(make_model: Callable[[], nn.Module]) -> nn.Module | None:
+def without_memory(make_model: Callable[[], nn.Module]) -> nn.Module | None:
     """The model on the meta device; None if that says less than the real one would."""
     try:
         with torch.device("meta"):

@@ -47,6 +47,15 @@ def any_rank(flag: bool, world: World) -> bool:
     return bool(votes)
 
 
+def smallest(value: float, world: World) -> float:
+    """The least `value` of all ranks, the same on all."""
+    if world.size == 1:
+        return value
+    least = torch.tensor(value, dtype=torch.float64)
+    distributed.all_reduce(least, op=distributed.ReduceOp.MIN)
+    return float(least)
+
+
 def from_main(value: Any, world: World) -> Any:
     """What rank 0 has for `value`, on every rank. For set-up and checkpoints, not for the step."""
     if world.size == 1:
