@@ -58,6 +58,42 @@ def train(step: int, loss: float, **more: Any) -> Any:
     return {"event": "train", "step": step, "epoch": 0, "loss": loss, **numbers, **more}
 
 
+#: a run of 40 steps and two groups, selected at step 20
+RECORDS = [
+    *(
+        train(step, 1 / step, gradient_norm=1.0, effective_sample_size=60.0, largest_weight=0.02)
+        for step in (10, 20)
+    ),
+    {"event": "policy", "step": 20, "epoch": 1, "q": {"a": 0.3, "b": 0.7}},
+    evaluation(20, {"a": (0.9, 200), "b": (0.5, 20)}, best=True),
+    train(40, 0.02),
+    {"event": "policy", "step": 40, "epoch": 2, "q": {"a": 0.05, "b": 0.95}},
+    evaluation(40, {"a": (0.95, 200), "b": (0.4, 20)}, best=False),
+    evaluation(40, {"a": (0.9, 200), "b": (0.5, 20)}, final=True, selected_step=20),
+    evaluation(
+        40,
+        {"a": (0.85, 200), "b": (0.6, 20)},
+        split="test",
+        final=True,
+        selected_step=20,
+        ece=0.2,
+        statistics={"confusion": [[8.0, 2.0], [1.0, 9.0]], "calibration": [[0, 20.0], [0, 18.0], [0, 17.0]]},
+    ),
+]
+#: what the callback `sample_weights` adds to it
+SAMPLES = [
+    {
+        "event": "sample_weights",
+        "step": step,
+        "epoch": 0,
+        "weights": {"min": 0.1, "p10": 0.2, "median": 1.0, "p90": 2.0, "max": 3.0 + step},
+        "groups": [{"name": "a", "count": 60, "median": 0.9}, {"name": "b", "count": 4, "median": 2.0}],
+        "top": [{"index": step, "group": "b", "weight": 3.0 + step, "sample_loss": 2.0}],
+    }
+    for step in (10, 20, 30, 40)
+]
+
+
 def write_run(
     folder: Path,
     records: list[Any],

@@ -22,29 +22,8 @@ from framework.reporting.report.verdict import verdict
 from framework.reporting.report.write import write_report
 from framework.run import train as train_run
 from tests import tiny
-from tests.report_runs import CONFIG, Parsed, evaluation, train, write_run
+from tests.report_runs import CONFIG, RECORDS, Parsed, evaluation, train, write_run
 
-RECORDS = [
-    *(
-        train(step, 1 / step, gradient_norm=1.0, effective_sample_size=60.0, largest_weight=0.02)
-        for step in (10, 20)
-    ),
-    {"event": "policy", "step": 20, "epoch": 1, "q": {"a": 0.3, "b": 0.7}},
-    evaluation(20, {"a": (0.9, 200), "b": (0.5, 20)}, best=True),
-    train(40, 0.02),
-    {"event": "policy", "step": 40, "epoch": 2, "q": {"a": 0.05, "b": 0.95}},
-    evaluation(40, {"a": (0.95, 200), "b": (0.4, 20)}, best=False),
-    evaluation(40, {"a": (0.9, 200), "b": (0.5, 20)}, final=True, selected_step=20),
-    evaluation(
-        40,
-        {"a": (0.85, 200), "b": (0.6, 20)},
-        split="test",
-        final=True,
-        selected_step=20,
-        ece=0.2,
-        statistics={"confusion": [[8.0, 2.0], [1.0, 9.0]], "calibration": [[0, 20.0], [0, 18.0], [0, 17.0]]},
-    ),
-]
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}"
 
 
