@@ -44,7 +44,7 @@ KINDS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "task": (("framework.tasks",), frozenset({"spec", "class_counts", "class_shares"})),
     "policy": (
         ("framework.policies",),
-        frozenset({"group_counts", "group_shares", "group_names", "batch_size"}),
+        frozenset({"group_counts", "group_shares", "group_names", "batch_size", "updates_per_epoch"}),
     ),
     "optimizer": (("framework.optim.optimizers",), frozenset({"parameters"})),
     "schedule": (("framework.optim.schedules",), frozenset({"num_steps"})),

@@ -47,3 +47,29 @@ def distribution(name: str, masses: Sequence[float] | Tensor, counts: Tensor) ->
     if unfounded:
         raise ValueError(f"{name} gives mass to groups {unfounded}, which have no training samples")
     return mass / mass.sum()
+
+
+def group_log_sum_exp(values: Tensor, groups: Tensor, num_groups: int) -> Tensor:
+    """log sum exp of `values` (n,) by `groups` (n,), float64 (num_groups,); -inf for a group without any."""
+    lowest = torch.full((num_groups,), -torch.inf, dtype=torch.float64, device=values.device)
+    largest = lowest.scatter_reduce(0, groups, values.double(), "amax")
+    shifted = values.double() - largest.index_select(0, groups)
+    return largest + group_sums(shifted.exp(), groups, num_groups).log()
+
+
+def expected_one(weights: Tensor, counts: Tensor, shares: Sequence[float] | None) -> Tensor:
+    """Group `weights` scaled so that a sampled sample's expected weight is 1, float64 (groups,).
+
+    Args:
+        weights: (groups,) >= 0.
+        counts: (groups,) training counts.
+        shares: (groups,) shares of the samples drawn; None where samples are drawn uniformly.
+
+    Raises:
+        ValueError: the shares do not fit the groups, or only groups of weight 0 are drawn.
+    """
+    drawn = distribution("group_shares", counts if shares is None else shares, counts)
+    expected = (drawn * weights).sum()
+    if not bool(expected > 0):
+        raise ValueError("the groups that are drawn all have weight 0")
+    return weights / expected

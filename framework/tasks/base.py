@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 
 from torch import Tensor
 
@@ -25,6 +26,10 @@ class Task(ABC):
     def columns(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Further numbers per sample (micro,), detached, that the policy finds in `SampleLosses.extra`."""
         return {}
+
+    def column_names(self, available: Collection[str]) -> tuple[str, ...]:
+        """The names of `columns`, where the data has columns of the names `available`."""
+        return ()
 
     @abstractmethod
     def measures(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:

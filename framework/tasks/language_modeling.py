@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Literal
 
 import torch
@@ -60,6 +61,10 @@ class LanguageModeling(Task):
             "baseline_loss": _mean(baseline, counted),
             "excess_loss": _mean((per_token - baseline).clamp(min=0), counted),
         }
+
+    def column_names(self, available: Collection[str]) -> tuple[str, ...]:
+        """Both, or none."""
+        return ("baseline_loss", "excess_loss") if "token_baseline_loss" in available else ()
 
     def measures(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`loss` and `accuracy` of each sequence, (micro,): means over its counted tokens."""

@@ -197,7 +197,7 @@ def assemble(
         class_counts=data.class_counts.tolist(),
         class_shares=data.class_shares.tolist(),
     )
-    policy = _build_policy(config, data).to(device)
+    policy = _build_policy(config, data, task, plan).to(device)
     engine = _build_engine(config, data, policy, world, device)
     schedule: Schedule = registry.build("schedule", config.schedule, num_steps=num_steps)
     # The model begins the same everywhere; what is drawn in training (dropout) differs between ranks.
@@ -244,7 +244,7 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _build_policy(config: RunConfig, data: Data) -> Policy:
+def _build_policy(config: RunConfig, data: Data, task: Task, plan: BatchPlan) -> Policy:
     groups = data.policy_groups
     policy: Policy = registry.build(
         "policy",
@@ -253,11 +253,26 @@ def _build_policy(config: RunConfig, data: Data) -> Policy:
         group_shares=data.group_shares.tolist(),
         group_names=groups.names,
         batch_size=config.batch.size,
+        updates_per_epoch=_updates_per_epoch(config, len(data.order), plan),
     )
     if policy.needs_groups and not config.data.groups and config.data.policy_groups is None:
         message = f"policy {config.policy.name} needs groups; name metadata columns, e.g. [label]"
         raise ConfigError([Problem("data.groups", message)])
+    columns = [*data.splits["train"].extra]
+    columns += task.column_names(columns)
+    if policy.required_extra and not any(name in columns for name in policy.required_extra):
+        needed, there = " or ".join(policy.required_extra), ", ".join(columns) or "none"
+        message = f"{config.policy.name} needs a per-sample column {needed}; data and task give {there}"
+        raise ConfigError([Problem("policy", message)])
     return policy
+
+
+def _updates_per_epoch(config: RunConfig, num_samples: int, plan: BatchPlan) -> int:
+    """How often the policy moves in one pass: once per step, or once per micro-batch where that is asked."""
+    full, rest = divmod(num_samples, plan.size)
+    if config.batch.accumulation == "per_micro":
+        return full * plan.accumulation + plan.num_micros(rest)
+    return full + (rest > 0)
 
 
 def _build_engine(

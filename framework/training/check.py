@@ -12,6 +12,7 @@ from framework.errors import ConfigError, Problem
 from framework.evaluation.evaluate import evaluate
 from framework.evaluation.select import metric_names
 from framework.parallel.world import World
+from framework.registry import ComponentConfig
 from framework.training.assemble import Run, assemble
 
 
@@ -106,5 +107,10 @@ def _size(parameter: nn.Parameter) -> int:
 
 
 def _options(name: str, options: dict[str, object]) -> str:
-    shown = ", ".join(f"{key}={value}" for key, value in options.items() if value is not None)
+    shown = ", ".join(f"{key}={_value(value)}" for key, value in options.items() if value is not None)
     return f"{name} ({shown})" if shown else name
+
+
+def _value(value: object) -> str:
+    """An option as it is read; a nested component like the outer one."""
+    return _options(value.name, value.options()) if isinstance(value, ComponentConfig) else str(value)

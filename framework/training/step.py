@@ -106,8 +106,7 @@ class Step:
                 )
         if not self.guard.losses_ok(samples, self.progress):
             return _skipped(samples)
-        self.policy.update(samples)
-        weights = self._weights(samples)
+        weights = self._checked(self.policy.step(samples), samples)
         for number, micro in enumerate(batch.micros):
             last = number == len(batch.micros) - 1
             losses = graphs[number] if graphs else self._losses(micro, last=last)[0]
@@ -144,11 +143,7 @@ class Step:
             samples = self._gather([micro], [losses], row_size)
             if not self.guard.losses_ok(samples, self.progress):
                 return _skipped(samples)
-            if self.policy.needs_batch:
-                self.policy.update(samples)
-            weights = self._weights(samples) * (row_size / batch.num_samples)
-            if not self.policy.needs_batch:
-                self.policy.update(samples)
+            weights = self._checked(self.policy.step(samples), samples) * (row_size / batch.num_samples)
             start, end = self.plan.span(number, self.engine.world.rank, batch.num_samples)
             own = weights[start - row : end - row]
             self._backward(losses, own, micro)
@@ -166,7 +161,9 @@ class Step:
         return losses, replace(micro, extra=own | self.task.columns(outputs.detach(), micro))
 
     def _weights(self, samples: SampleLosses) -> Tensor:
-        weights = self.policy.weights(samples)
+        return self._checked(self.policy.weights(samples), samples)
+
+    def _checked(self, weights: Tensor, samples: SampleLosses) -> Tensor:
         if weights.shape != samples.loss.shape or weights.requires_grad:
             raise PluginError(
                 f"policy {type(self.policy).__name__} gave weights of shape {tuple(weights.shape)}"

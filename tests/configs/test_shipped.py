@@ -51,6 +51,13 @@ COMPANIONS = {
     "model/resnet18": NARROW,
     "model/resnet50": NARROW,
     "model/transformer_lm": [*LANGUAGE, "data=python_library"],
+    # a table whose twelfth column is called what the policy asks for
+    "policy/doremi": [
+        "data=adult",
+        "data.source.extra=[baseline_loss]",
+        f"data.source.names=[{','.join(f'c{k}' for k in range(9))},sex,c10,baseline_loss,c12,c13,income]",
+        "data.source.drop=[c2]",
+    ],
     "model/vit_base": FOR_DIGITS,
     "model/vit_small": FOR_DIGITS,
     "task/language_modeling": [*LANGUAGE, "data=python_library"],

@@ -27,6 +27,11 @@ POLICIES = {
     "group_dro": ["policy=group_dro", "policy.step_size=0.5", "train.clip_norm=0.7"],
     "also_optimistic": ["policy=also", "policy.pi_lr=0.5"],
     "also_descent_ascent": ["policy=also", "policy.mode=descent_ascent", "policy.pi_lr=0.5"],
+    "absgd": ["policy=absgd"],
+    "cvar_later": ["policy={name: deferred, step: 8, base: {name: cvar, alpha: 0.5, regularization: 0.1}}"],
+    "trimmed_tilted": [
+        "policy={name: trimmed, rare_groups: warn, base: {name: tilted, t: 2, tau: 1, level: hierarchical}}"
+    ],
 }
 #: 423 samples: the last batch of 40 has 23 (on two ranks 20 and 3), that of 32 has 7 (the last rank has none)
 UNEVEN, EMPTY_RANK = 40, 32
