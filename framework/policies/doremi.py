@@ -28,7 +28,8 @@ class DoReMi(Policy):
     which the final model's data are sampled. A domain that the batch lacks keeps its last lambda. The
     excess is read from the per-sample column `excess_loss` (the task's, clipped per token, as published),
     or else is max(loss - `baseline_loss`, 0) per sample. A column `num_tokens` weighs the samples of a
-    domain by their tokens: leave `unit` of the task at sequence. Draw the domains uniformly (group-balanced sampling).
+    domain by their tokens; leave `unit` of the task at sequence. Draw the domains uniformly
+    (group-balanced sampling).
 
     Args:
         eta: step size of the adversary.
