@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from framework.errors import EXIT_OK, EXIT_REQUEUE, UserError
 from framework.parallel import flight_recorder
 from framework.parallel.agreement import Agreement
 from framework.parallel.collectives import on_main
+from framework.parallel.memory import peak_memory
 from framework.parallel.process_group import device_of, process_group
 from framework.parallel.standstill import Standstill
 from framework.parallel.world import World
@@ -24,14 +26,21 @@ from framework.reporting.fanout import Reporters
 from framework.reporting.jsonl import FILE_NAME, JsonLines
 from framework.reporting.log_file import log_path, open_log
 from framework.reporting.report.write import report_at_end
-from framework.run_folder import RunFolder, Status, environment, record_environment, truncate_metrics
+from framework.run_folder import (
+    RunFolder,
+    Status,
+    environment,
+    record_cost,
+    record_environment,
+    truncate_metrics,
+)
 from framework.run_folder.folder import CHECKPOINTS
 from framework.run_folder.status import STATUS, State
 from framework.training.assemble import Run, assemble
 from framework.training.check import check as rehearsal
 from framework.training.check import describe, rehearse
 from framework.training.guards import StopSignal
-from framework.training.hooks import RunHeader
+from framework.training.hooks import Record, RunHeader
 from framework.training.loop import fit
 
 logger = logging.getLogger("framework")
@@ -152,9 +161,7 @@ def _conduct(
     try:
         _set_status(run, "running", "")
         reporters.start(_header(run, folder.path, resumed_at))
-        run.report(
-            {"event": "run", "step": run.progress.step, "epoch": run.progress.epoch, "resumed_at": resumed_at}
-        )
+        run.report(_run_record(run, resumed_at))
         logger.info("starts at step %d of %d", run.progress.step, run.progress.num_steps)
         with agreement.on_failure():
             ended = fit(run, signals)
@@ -173,6 +180,8 @@ def _conduct(
         raise
     finally:
         run.loader.close()
+        if run.world.is_main:
+            record_cost(folder.path, {"seconds": time.monotonic() - run.started, **peak_memory()})
         _set_status(run, outcome, reason)
         if outcome in ("finished", "stopped") and run.world.is_main and run.config.run.report:
             report_at_end(run)
@@ -192,6 +201,19 @@ def _conduct(
         return EXIT_REQUEUE
     logger.info("%s at step %d", outcome, run.progress.step)
     return EXIT_OK
+
+
+def _run_record(run: Run, resumed_at: int | None) -> Record:
+    """What a reader of the records cannot see in them: how far they will go, and which are better larger."""
+    return {
+        "event": "run",
+        "step": run.progress.step,
+        "epoch": run.progress.epoch,
+        "resumed_at": resumed_at,
+        "num_steps": run.progress.num_steps,
+        "steps_per_epoch": run.progress.steps_per_epoch,
+        "maximize": sorted(run.task.maximize),
+    }
 
 
 def _set_status(run: Run, state: State, reason: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from framework.training.hooks import Record
 
-_POSITION = frozenset({"step", "epoch", "selected_step"})
+_POSITION = frozenset({"step", "epoch", "selected_step", "num_steps", "steps_per_epoch"})
 
 
 def scalars(record: Record, *, groups: bool) -> Iterator[tuple[str, float]]:

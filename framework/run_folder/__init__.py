@@ -1,4 +1,4 @@
-from framework.run_folder.environment import environment, record_environment
+from framework.run_folder.environment import environment, read_environments, record_cost, record_environment
 from framework.run_folder.folder import RunFolder, is_run_folder
 from framework.run_folder.metrics import read_metrics, truncate_metrics
 from framework.run_folder.status import Status, read_status
@@ -8,8 +8,10 @@ __all__ = [
     "Status",
     "environment",
     "is_run_folder",
+    "read_environments",
     "read_metrics",
     "read_status",
+    "record_cost",
     "record_environment",
     "truncate_metrics",
 ]

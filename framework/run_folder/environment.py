@@ -1,8 +1,9 @@
-"""What a run ran on: versions, platform, git state, command; one entry per start."""
+"""What a run ran on: versions, platform, git state, command, time and memory; one entry per start."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from framework.files import replace_file, to_json, writing
+
+_log = logging.getLogger(__name__)
 
 ENVIRONMENT = "environment.json"
 PACKAGES = (
@@ -55,6 +58,19 @@ def record_environment(run_dir: Path, entry: Mapping[str, Any]) -> None:
     path = run_dir / ENVIRONMENT
     with writing(path):
         replace_file(path, [to_json([*read_environments(run_dir), dict(entry)])])
+
+
+def record_cost(run_dir: Path, cost: Mapping[str, Any]) -> None:
+    """Add to the entry of this start what it took, when it ends; a killed process leaves no such word.
+
+    A disk that refuses it is only logged: the numbers of the run are safe, and an error that ends the
+    run is not hidden behind this one.
+    """
+    *earlier, entry = read_environments(run_dir) or [{}]
+    try:
+        replace_file(run_dir / ENVIRONMENT, [to_json([*earlier, {**entry, **cost}])])
+    except OSError as error:
+        _log.warning("%s cannot be written: %s", run_dir / ENVIRONMENT, error.strerror)
 
 
 def read_environments(run_dir: Path) -> list[dict[str, Any]]:
