@@ -13,6 +13,7 @@ VERBS = {
     "show": "the resolved configuration, each value with the file and line it came from",
     "diff": "what differs between two configurations or runs",
     "list": "the registered components; with a kind and a name, all options of one",
+    "compare": "run policies or any settings over seeds, and say whether the difference is more than chance",
     "report": "one HTML file with everything about a run: verdict, curves, groups, samples",
     "export": "the weights of a run as safetensors",
     "schema": "JSON Schema of run files, for editors",

@@ -1,0 +1,169 @@
+"""usage: python -m framework compare conf=FILE key=a,b [key=value ...] [seeds=5] [tune.KEY=x,y]
+       python -m framework compare RUN RUN ... [out=DIR]
+
+Run every combination of the comma lists for every seed, each in a process and folder of its own, and say
+whether the differences to the first arm are more than chance; or do that for finished runs. Started
+again, the same command skips what is finished and goes on with the rest.
+
+  key=a,b         an arm for each value: policy=erm,rgd or optimizer.lr=0.1,0.01; a list is [a,b]
+  seeds=5         seeds 0 to 4 for every arm, or these: seeds=[3,7,11]; 5 if left out
+  tune.KEY=x,y    for each arm, take the value that is best on validation; all arms have the same budget
+  tune_seeds=1    compare the values of tune.KEY on the first so many seeds
+  jobs=N          processes at a time; as many as there are cores, or one if there is a GPU
+  threads=1       CPU threads of each run
+  study=NAME      the folder is runs/NAME/compare-STUDY; made of the arguments if left out
+  out=DIR         the folder itself
+  dry=true        validate and list the runs, start nothing
+
+exit codes: 0 complete, 1 a run failed, 2 something is wrong with the input, 75 stopped by a signal
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from framework.cli.arguments import Arguments, parse
+from framework.cli.output import console
+from framework.config.provenance import COMMAND_LINE
+from framework.config.sources import available, listed
+from framework.errors import EXIT_OK, ConfigError, Problem, UserError
+from framework.parallel.world import World
+
+#: options of the command; everything else is part of the configuration
+OPTIONS = ("seeds", "tune_seeds", "jobs", "threads", "study", "out", "dry")
+_DEFAULT_SEEDS = 5
+_MAX_SEED = 2**32 - 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command was told beside the configuration."""
+
+    seeds: tuple[int, ...] = tuple(range(_DEFAULT_SEEDS))
+    tune_seeds: int = 1
+    jobs: int | None = None
+    threads: int = 1
+    study: str | None = None
+    out: Path | None = None
+    dry: bool = False
+
+
+def main(words: Sequence[str]) -> int:
+    """Compare arms or finished runs."""
+    arguments = parse(words)
+    if World.detect().size > 1:
+        raise UserError("compare starts the processes itself: run it without torchrun, srun or mpirun")
+    mine = [word for word in arguments.overrides if word.partition("=")[0] in OPTIONS]
+    others = [word for word in arguments.overrides if word not in mine]
+    problems: list[Problem] = []
+    options = _options(mine, problems)
+    if arguments.names:
+        return _compare_folders(arguments, options, others, problems)
+    return _compare_arms(arguments, options, others, problems)
+
+
+def _compare_arms(
+    arguments: Arguments, options: Options, others: Sequence[str], problems: list[Problem]
+) -> int:
+    from framework.study.grid import expand
+    from framework.study.plan import check_runs, make_plan
+
+    if arguments.conf is None:
+        raise UserError(f"conf=FILE is missing{listed(available()).replace('one of', 'available')}")
+    try:
+        grid = expand(others, OPTIONS)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    plan = make_plan(
+        arguments.conf,
+        grid,
+        options.seeds,
+        tune_seeds=options.tune_seeds,
+        threads=options.threads,
+        study=options.study,
+        out=options.out,
+    )
+    check_runs(plan)
+    if options.dry:
+        for trial in plan.trials():
+            print(f"python -m framework {shlex.join(trial.words)}")
+        return EXIT_OK
+    from framework.study.compare import run_comparison
+
+    return run_comparison(plan, jobs=options.jobs, console=console())
+
+
+def _compare_folders(
+    arguments: Arguments, options: Options, others: Sequence[str], problems: list[Problem]
+) -> int:
+    others = [*others, *(word for word in arguments.overrides if word.partition("=")[0] in OPTIONS[:-2])]
+    problems += [
+        Problem("", f"'{word}': finished runs are as they are; only out=DIR can be given", COMMAND_LINE)
+        for word in [*others, *([f"conf={arguments.conf}"] if arguments.conf else [])]
+    ]
+    if problems:
+        raise ConfigError(problems)
+    from framework.study.compare import compare_runs
+
+    compare_runs([Path(name) for name in arguments.names], out=options.out, console=console())
+    return EXIT_OK
+
+
+def _options(words: Sequence[str], problems: list[Problem]) -> Options:
+    given = dict(word.split("=", 1) for word in words)
+    if len(given) < len(words):
+        problems.append(Problem("", "an option of compare is given twice", COMMAND_LINE))
+    numbers = {name: _number(name, given, problems) for name in ("jobs", "threads", "tune_seeds")}
+    seeds = _seeds(given["seeds"], problems) if "seeds" in given else Options.seeds
+    tune_seeds = numbers["tune_seeds"] or Options.tune_seeds
+    if tune_seeds > len(seeds) > 0:
+        problems.append(Problem("tune_seeds", f"there are only {len(seeds)} seeds", COMMAND_LINE))
+    study, out, dry = given.get("study"), given.get("out"), given.get("dry", "false")
+    if study is not None and not _NAME.fullmatch(study):
+        problems.append(Problem("study", "must be letters, digits, . _ and -", COMMAND_LINE))
+    if study is not None and out is not None:
+        problems.append(Problem("out", "give study=NAME or out=DIR, not both", COMMAND_LINE))
+    if out == "":
+        problems.append(Problem("out", "needs a folder", COMMAND_LINE))
+    if dry not in ("true", "false"):
+        problems.append(Problem("dry", f"must be true or false; got {dry}", COMMAND_LINE))
+    return Options(
+        seeds,
+        tune_seeds,
+        numbers["jobs"],
+        numbers["threads"] or Options.threads,
+        study,
+        Path(out) if out else None,
+        dry == "true",
+    )
+
+
+def _number(name: str, given: Mapping[str, str], problems: list[Problem]) -> int | None:
+    text = given.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"[1-9]\d{0,5}", text):
+        problems.append(Problem(name, f"must be a whole number, 1 or more; got {text}", COMMAND_LINE))
+        return None
+    return int(text)
+
+
+def _seeds(text: str, problems: list[Problem]) -> tuple[int, ...]:
+    """`5` is 0 to 4, `[3,7]` are those."""
+    if re.fullmatch(r"[1-9]\d{0,4}", text):
+        return tuple(range(int(text)))
+    inside = re.fullmatch(r"\[\s*(\d{1,10}(\s*,\s*\d{1,10})*)\s*\]", text)
+    seeds = tuple(int(word) for word in inside[1].split(",")) if inside else ()
+    if not seeds:
+        message = f"must be how many, e.g. 5, or which, e.g. [3,7,11]; got {text}"
+        problems.append(Problem("seeds", message, COMMAND_LINE))
+    elif len(set(seeds)) < len(seeds) or max(seeds) > _MAX_SEED:
+        problems.append(Problem("seeds", f"must be different and at most {_MAX_SEED}", COMMAND_LINE))
+    return seeds or Options.seeds

@@ -1,0 +1,155 @@
+"""The words of `compare`: comma lists become arms, `tune.` lists become candidates, the rest is common."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from framework.config.document import first_line
+from framework.config.provenance import COMMAND_LINE
+from framework.config.schema import RunConfig
+from framework.config.sources import GROUPS
+from framework.errors import ConfigError, Problem
+from framework.options import nearest
+
+TUNE = "tune."
+#: keys that belong to the command: it decides where each run is and how it goes on
+OWN = ("seed", "run.dir", "run.overwrite", "run", "resume")
+#: keys that are common to all arms: without one rule and one place there is no comparison
+COMMON = ("name", "select", "evaluate", "launch", "plugins")
+_MAX_NAME = 80
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to fill in the comma lists.
+
+    Attributes:
+        name: what differs, e.g. `rgd` or `rgd,lr=0.1`; empty where nothing does.
+        overrides: the words of it, without those that all have in common.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+
+    @property
+    def folder(self) -> str:
+        """The name as that of a folder."""
+        # Without characters that a shell or an override would want in quotes.
+        readable = self.name.replace(",", "__").replace("=", "-")
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", readable).strip("._") or "run"
+        if plain == (readable or "run") and len(plain) <= _MAX_NAME:
+            return plain
+        # Two names that a folder cannot tell apart are told apart by this.
+        return f"{plain[:_MAX_NAME]}-{hashlib.sha256(self.name.encode()).hexdigest()[:6]}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is to be run for each seed.
+
+    Attributes:
+        common: overrides of every run.
+        arms: what is compared, the first one is what the others are compared with.
+        candidates: what is tried for each arm; one without overrides where nothing is tuned.
+    """
+
+    common: tuple[str, ...]
+    arms: tuple[Choice, ...]
+    candidates: tuple[Choice, ...]
+
+    @property
+    def tuned(self) -> bool:
+        """Whether each arm has candidates to choose from."""
+        return len(self.candidates) > 1
+
+
+def expand(words: Sequence[str], commands: Sequence[str]) -> Grid:
+    """Sort the overrides of a command line.
+
+    Args:
+        words: `key=value`, `key=a,b` and `tune.key=a,b`, in Hydra's grammar.
+        commands: names of the command's own options, to offer for a misspelt key.
+
+    Raises:
+        ConfigError: every word that cannot be read, is of no known key, or may not be varied.
+    """
+    problems: list[Problem] = []
+    common: list[str] = []
+    arms: list[list[tuple[str, str]]] = []
+    candidates: list[list[tuple[str, str]]] = []
+    for word in words:
+        tuning = word.startswith(TUNE)
+        override = _read(word.removeprefix(TUNE) if tuning else word, problems)
+        if override is None or not _allowed(override, tuning, commands, problems):
+            continue
+        if not override.is_sweep_override():
+            if tuning:
+                problems.append(_problem(word, "a key to tune needs two values or more: tune.key=a,b"))
+            common.append(word)
+            continue
+        if not override.is_discrete_sweep():
+            problems.append(_problem(word, "only lists of values can be compared: key=a,b"))
+            continue
+        key = override.get_key_element()
+        options = [(key, value) for value in override.sweep_string_iterator()]
+        if len(set(options)) < len(options):
+            problems.append(_problem(word, "the same value is given twice"))
+        (candidates if tuning else arms).append(options)
+    if problems:
+        raise ConfigError(problems)
+    return Grid(tuple(common), tuple(_product(arms)), tuple(_product(candidates)))
+
+
+def _read(text: str, problems: list[Problem]) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except (HydraException, RecursionError) as error:
+        problems.append(_problem(text, f"cannot be read: {first_line(error)}"))
+        return None
+
+
+def _allowed(override: Override, tuning: bool, commands: Sequence[str], problems: list[Problem]) -> bool:
+    key = override.key_or_group
+    section = key.replace("/", ".").partition(".")[0]
+    known = (*RunConfig.model_fields, *GROUPS)
+    if section not in known:
+        offered = (*known, *commands)
+        problems.append(Problem(key, f"unknown key{nearest(section, offered)}", COMMAND_LINE))
+    elif key in OWN or section in OWN and section != "run":
+        message = (
+            "seeds=5 or seeds=[3,7] chooses the seeds" if section == "seed" else "belongs to the command"
+        )
+        problems.append(Problem(key, f"{message}; leave it out", COMMAND_LINE))
+    elif section in COMMON and (tuning or override.is_sweep_override()):
+        problems.append(Problem(key, "must be the same for every run that is compared", COMMAND_LINE))
+    else:
+        return True
+    return False
+
+
+def _product(axes: Sequence[Sequence[tuple[str, str]]]) -> Iterator[Choice]:
+    for chosen in itertools.product(*axes):
+        name = ",".join(_part(key, value, [axis[0][0] for axis in axes]) for key, value in chosen)
+        yield Choice(name, tuple(f"{key}={value}" for key, value in chosen))
+
+
+def _part(key: str, value: str, keys: Sequence[str]) -> str:
+    """`rgd` for a component, `lr=0.1` for a value; the whole key where its last word is not its own."""
+    plain = value.strip("'\"")
+    if key in GROUPS:
+        return plain
+    last = key.lstrip("+").rpartition(".")[2]
+    clash = sum(other.lstrip("+").rpartition(".")[2] == last for other in keys) > 1
+    return f"{key if clash else last}={plain}"
+
+
+def _problem(word: str, message: str) -> Problem:
+    return Problem("", f"'{word}': {message}", COMMAND_LINE)
