@@ -73,7 +73,7 @@ def train(loaded: LoadedConfig) -> int:
         run.meta = {"config": loaded.data, "data": run.data.fingerprint()}
         # Rank 0 verifies what it finds and passes over what is damaged; all read the same one.
         found = on_main(lambda: _path_of(resume_point(folder)), world)
-        checkpoint = open_checkpoint(found) if found is not None else None
+        checkpoint = open_checkpoint(found, verify=False) if found is not None else None
         if checkpoint is None:
             rehearse(run)
         else:
@@ -177,6 +177,8 @@ def _conduct(
             exc_info=not isinstance(error, UserError),
             extra={"on_console": False},
         )
+        if run.saver is not None and isinstance(error, Exception):
+            run.saver.abandon()
         raise
     finally:
         run.loader.close()

@@ -11,6 +11,7 @@ class Stateful(Protocol):
 
     The state is a tree of dictionaries (string keys), lists, tensors and JSON scalars; floats and
     tensors come back bit for bit. `load_state_dict` raises CheckpointError for a state that does not fit.
+    One with a true attribute `takes_stored` is given tensors that are still on the disk (`pieces.Stored`).
     """
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from framework.checkpoint.store import BEST, LATEST, CheckpointStore
 from framework.checkpoint.tensor_file import tensor_chunks
 from framework.errors import CheckpointError
 from framework.files import replace_file
+from framework.pieces import Stored, whole
 from framework.run_folder.folder import CHECKPOINTS
 
 FILE_NAME = "model.safetensors"
@@ -65,9 +66,9 @@ def _find(run_dir: Path, which: str) -> Checkpoint:
 
 
 def _weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    engine: dict[str, Any] = checkpoint.parts["engine"]
-    model: dict[str, Tensor] = engine["model"]
-    average: dict[str, Tensor] = engine.get("ema", {})
+    engine: dict[str, Any] = checkpoint.parts.stored("engine")
+    model: dict[str, Stored] = engine["model"]
+    average: dict[str, Stored] = engine.get("ema", {})
     # Buffers have no average; a tied parameter has one under the first of its names.
     by_identity = {id(model[name]): tensor for name, tensor in average.items()}
-    return {name: by_identity.get(id(tensor), tensor).contiguous() for name, tensor in model.items()}
+    return {name: whole(by_identity.get(id(tensor), tensor)) for name, tensor in model.items()}

@@ -13,7 +13,7 @@ from framework.errors import CheckpointError
 from framework.files import FileDigest, digest_file, to_json, write_file
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

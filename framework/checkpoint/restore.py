@@ -21,7 +21,8 @@ def restore(checkpoint: Checkpoint, parts: Mapping[str, Stateful]) -> None:
     if not problems:
         for name, part in parts.items():
             try:
-                part.load_state_dict(checkpoint.parts[name])
+                stored = getattr(part, "takes_stored", False)
+                part.load_state_dict(checkpoint.parts.stored(name) if stored else checkpoint.parts[name])
             except CheckpointError as error:
                 problems.append(f"{name}: {error}")
     if problems:

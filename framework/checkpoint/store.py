@@ -6,17 +6,17 @@ import logging
 import os
 import re
 import shutil
-import threading
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from framework.checkpoint.checkpoint import META, Checkpoint, open_checkpoint, write_checkpoint
-from framework.checkpoint.manifest import MANIFEST, read_manifest
+from framework.checkpoint.checkpoint import META, Checkpoint, open_checkpoint, write_share
+from framework.checkpoint.manifest import MANIFEST, Manifest, read_manifest
 from framework.checkpoint.tree import FlatState, State, flatten
 from framework.errors import CheckpointError
-from framework.files import replace_text, sync_folder
+from framework.files import FileDigest, replace_text, sync_folder
+from framework.parallel.world import World
 
 _log = logging.getLogger(__name__)
 
@@ -31,8 +31,15 @@ LATEST: Mark = "latest"
 BEST: Mark = "best"
 
 
-def snapshot(parts: Mapping[str, State], *, copy: bool = True) -> dict[str, FlatState]:
+def snapshot(
+    parts: Mapping[str, State], *, copy: bool = True, pieces_only: bool = False
+) -> dict[str, FlatState]:
     """The parts on the host; with `copy`, training may go on while they are written.
+
+    Args:
+        parts: state trees by name.
+        copy: whether the tensors must stay as they are while the originals move on.
+        pieces_only: leave out what is whole, which rank 0 writes.
 
     Raises:
         TypeError: a state holds something that cannot be kept.
@@ -42,18 +49,17 @@ def snapshot(parts: Mapping[str, State], *, copy: bool = True) -> dict[str, Flat
         assert _PART.fullmatch(name), f"{name!r} is not a name for a part"
         assert name not in (META, Path(MANIFEST).stem), f"the part name {name!r} is taken"
         try:
-            flat[name] = flatten(state, copy=copy)
+            flat[name] = flatten(state, copy=copy, pieces_only=pieces_only)
         except TypeError as error:
             raise TypeError(f"part {name}: {error}") from error
     return flat
 
 
 class CheckpointStore:
-    """Writes, finds, verifies and prunes the checkpoints in one folder. One process writes at a time."""
+    """Publishes, finds, verifies and prunes the checkpoints in one folder; one at a time is being written."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._writing = threading.Lock()
 
     def save(
         self,
@@ -63,7 +69,7 @@ class CheckpointStore:
         keep_last: int,
         keep: Collection[int] = (),
     ) -> Path:
-        """Write a checkpoint, name it `latest`, and delete what need not be kept.
+        """Write a checkpoint whose states are whole, name it `latest`, and delete what need not be kept.
 
         Args:
             step: number of optimizer steps it is the result of.
@@ -79,41 +85,90 @@ class CheckpointStore:
             CheckpointError: the disk is full or not writable; earlier checkpoints are as they were.
             TypeError: a state holds something that cannot be kept.
         """
-        return self.write(step, snapshot(parts, copy=False), meta, keep_last, keep)
+        flat = snapshot(parts, copy=False)
+        temporary = self.begin(step)
+        try:
+            files = write_share(temporary, flat, meta, World())
+        except OSError as error:
+            self.discard(temporary)
+            raise CheckpointError(self.unwritable(step, error.strerror or str(error))) from error
+        except BaseException:
+            self.discard(temporary)
+            raise
+        return self.publish(temporary, step, files, keep_last, keep)
 
-    def write(
+    def begin(self, step: int) -> Path:
+        """An empty folder in which all ranks may write their files of a checkpoint.
+
+        Raises:
+            CheckpointError: the disk is full or not writable.
+        """
+        temporary = self.folder / f"{_name(step)}.tmp-{os.getpid()}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._recover()
+            temporary.mkdir()
+        except OSError as error:
+            self.discard(temporary)
+            raise CheckpointError(self.unwritable(step, error.strerror or str(error))) from error
+        return temporary
+
+    def publish(
         self,
+        temporary: Path,
         step: int,
-        parts: Mapping[str, FlatState],
-        meta: Mapping[str, Any],
+        files: Mapping[str, FileDigest],
         keep_last: int,
         keep: Collection[int] = (),
     ) -> Path:
-        """`save` for parts that are on the host already; may run in a thread.
+        """Make what lies complete in `temporary` the checkpoint of `step`, and the latest one.
+
+        Args:
+            temporary: a folder of `begin`; it is gone afterwards, whatever happens.
+            step: number of optimizer steps it is the result of.
+            files: what all ranks wrote and flushed there.
+            keep_last: how many of the newest checkpoints stay, this one included.
+            keep: steps that stay beside these and the one marked best.
+
+        Returns:
+            The checkpoint's folder.
 
         Raises:
             CheckpointError: the disk is full or not writable; earlier checkpoints are as they were.
         """
         assert keep_last >= 1
-        with self._writing:
-            name = _name(step)
-            temporary = self.folder / f"{name}.tmp-{os.getpid()}"
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                self._recover()
-                temporary.mkdir()
-                write_checkpoint(temporary, step, parts, meta)
-                sync_folder(temporary)
-                self._publish(temporary, self.folder / name)
-                replace_text(self.folder / LATEST, name + "\n")
-            except OSError as error:
-                shutil.rmtree(temporary, ignore_errors=True)
-                raise CheckpointError(self._unwritable(step, error)) from error
-            except BaseException:
-                shutil.rmtree(temporary, ignore_errors=True)
-                raise
-            self._prune(step, keep_last, keep)
-            return self.folder / name
+        final = self.folder / _name(step)
+        try:
+            Manifest(step, dict(sorted(files.items()))).write(temporary)
+            sync_folder(temporary)
+            self._publish(temporary, final)
+            replace_text(self.folder / LATEST, final.name + "\n")
+        except OSError as error:
+            self.discard(temporary)
+            raise CheckpointError(self.unwritable(step, error.strerror or str(error))) from error
+        except BaseException:
+            self.discard(temporary)
+            raise
+        self._prune(step, keep_last, keep)
+        return final
+
+    def discard(self, temporary: Path) -> None:
+        """Delete a folder of `begin`, as far as the disk allows."""
+        shutil.rmtree(temporary, ignore_errors=True)
+
+    def select(self, step: int | None) -> None:
+        """`mark_best`, unless it is marked already or gone.
+
+        Raises:
+            CheckpointError: the folder is not writable.
+        """
+        if step is None or self.marked(BEST) == step:
+            return
+        if step in self.steps():
+            self.mark_best(step)
+        else:
+            # Newer checkpoints were damaged; the one selected before them was no longer kept.
+            _log.warning("the selected checkpoint, of step %d, is gone", step)
 
     def mark_best(self, step: int) -> None:
         """Name the checkpoint of `step` `best`; it is kept until another one is.
@@ -259,9 +314,10 @@ class CheckpointStore:
         for path in doomed:
             shutil.rmtree(path)
 
-    def _unwritable(self, step: int, error: OSError) -> str:
+    def unwritable(self, step: int, reason: str) -> str:
+        """What a user reads who has to make room."""
         path = self.folder / _name(step)
-        text = f"the checkpoint {path} cannot be written: {error.strerror or error}"
+        text = f"the checkpoint {path} cannot be written: {reason}"
         try:
             free = shutil.disk_usage(self.folder).free
             text += f" ({free:,} bytes are free)"

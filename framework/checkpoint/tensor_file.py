@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
-from safetensors import safe_open
 from torch import Tensor
 
 from framework.checkpoint.tree import STORED_DTYPES, as_bytes
@@ -39,23 +36,3 @@ def tensor_chunks(
     for name in order:
         if tensors[name].numel():
             yield as_bytes(tensors[name]).numpy().data
-
-
-@contextmanager
-def open_tensors(path: Path) -> Iterator[Callable[[str], Tensor]]:
-    """Inside, a function that reads one tensor by name, and gives the same object for the same name.
-
-    The tensors own their memory: the file may be deleted afterwards.
-
-    Raises:
-        safetensors.SafetensorError: this is not such a file, or has no tensor of a name.
-    """
-    with safe_open(path, framework="pt") as file:
-        read: dict[str, Tensor] = {}
-
-        def get(name: str) -> Tensor:
-            if name not in read:
-                read[name] = file.get_tensor(name).clone()
-            return read[name]
-
-        yield get

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from framework.pieces import Piece, Stored, whole
+
 #: what `state_dict` gives: dictionaries with string keys, lists, tuples (which come back as lists),
-#: tensors, numpy arrays, None, bool, int, float, str. numpy scalars come back as Python numbers.
+#: tensors or pieces of them, numpy arrays, None, bool, int, float, str. numpy scalars come back as Python
+#: numbers.
 State = dict[str, Any]
 
 #: dtypes that a safetensors file can name; others are kept as bytes beside their name and shape
@@ -49,45 +52,81 @@ _SAFE_INT = 2**53
 
 
 @dataclass(frozen=True)
+class Range:
+    """Where a stored tensor lies in a whole one.
+
+    Attributes:
+        start: number of its first element in the whole tensor, in row-major order.
+        shape: of the whole tensor.
+    """
+
+    start: int
+    shape: torch.Size
+
+
+@dataclass(frozen=True)
 class FlatState:
-    """A state on the host, ready to be written.
+    """What this rank writes of a state, on the host.
 
     Attributes:
         skeleton: the tree as JSON values, with a reference in place of each tensor.
         tensors: contiguous CPU tensors by the name that the skeleton refers to.
+        ranges: of those that are pieces, by name; pieces have one dimension.
     """
 
     skeleton: Any
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    ranges: dict[str, Range] = field(default_factory=dict)
 
 
-def flatten(state: Mapping[str, Any], *, copy: bool) -> FlatState:
+def flatten(state: Mapping[str, Any], *, copy: bool, pieces_only: bool = False) -> FlatState:
     """Take `state` apart.
 
     Args:
         state: the tree.
         copy: whether the tensors must stay as they are while the originals move on.
+        pieces_only: leave out whole tensors, which another rank writes.
 
     Raises:
         TypeError: something in the tree is not a kind of value that can be kept.
     """
-    tensors: dict[str, Tensor] = {}
-    names: dict[object, str] = {}
-    # An address identifies a tensor only for as long as the tensor lives.
-    alive: list[Tensor] = []
+    taken = _Taken(copy, pieces_only)
+    return FlatState(_encode(state, (), taken), taken.tensors, taken.ranges)
 
-    def keep(tensor: Tensor, path: tuple[str, ...], identity: object) -> str:
-        alive.append(tensor)
-        name = names.setdefault(identity, _name(path))
-        if name not in tensors:
-            tensors[name] = _to_host(tensor, copy=copy)
+
+class _Taken:
+    """The tensors that were met in a tree."""
+
+    def __init__(self, copy: bool, pieces_only: bool) -> None:
+        self.copy = copy
+        self.pieces_only = pieces_only
+        self.tensors: dict[str, Tensor] = {}
+        self.ranges: dict[str, Range] = {}
+        self._names: dict[object, str] = {}
+        # An address identifies a tensor only for as long as the tensor lives.
+        self._alive: list[object] = []
+
+    def keep(self, tensor: Tensor, path: tuple[str, ...], identity: object) -> str:
+        """The name of a whole tensor."""
+        self._alive.append(tensor)
+        name = self._names.setdefault(identity, _name(path))
+        if name not in self.tensors and not self.pieces_only:
+            self.tensors[name] = _to_host(tensor, copy=self.copy)
         return name
 
-    return FlatState(_encode(state, (), keep), tensors)
+    def keep_piece(self, piece: Piece, path: tuple[str, ...]) -> str:
+        """The name of the whole tensor that `piece` belongs to."""
+        self._alive.append(piece)
+        # By the object: an empty piece has no address, and every rank must come to the same name.
+        name = self._names.setdefault(("piece", id(piece)), _name(path))
+        if name not in self.tensors and piece.values.numel():
+            self.tensors[name] = _to_host(piece.values.detach().reshape(-1), copy=self.copy)
+            self.ranges[name] = Range(piece.start, piece.shape)
+        return name
 
 
-def unflatten(skeleton: Any, get: Callable[[str], Tensor]) -> Any:
-    """The tree of a skeleton; `get` finds a tensor by name, and the same one for the same name.
+def unflatten(skeleton: Any, get: Callable[[str], Tensor | Stored]) -> Any:
+    """The tree of a skeleton; `get` finds a whole tensor by name, and the same one for the same name.
 
     Tied tensors (one memory, one shape) are kept once and come back as one object.
 
@@ -104,10 +143,10 @@ def unflatten(skeleton: Any, get: Callable[[str], Tensor]) -> Any:
             case "$tensor":
                 return get(value)
             case "$array":
-                return get(value).numpy()
+                return whole(get(value)).numpy()
             case "$raw":
                 name, dtype, shape = value
-                return get(name).view(_RAW_DTYPES[dtype]).reshape(shape)
+                return whole(get(name)).view(_RAW_DTYPES[dtype]).reshape(shape)
             case "$float":
                 return struct.unpack(">d", bytes.fromhex(value))[0]
             case "$int":
@@ -120,13 +159,28 @@ def unflatten(skeleton: Any, get: Callable[[str], Tensor]) -> Any:
     return {k: unflatten(v, get) for k, v in skeleton.items()}
 
 
+def references(skeleton: Any) -> set[str]:
+    """The names of the tensors that a skeleton refers to."""
+    if isinstance(skeleton, list):
+        return set().union(*map(references, skeleton))
+    if not isinstance(skeleton, dict):
+        return set()
+    if len(skeleton) == 1:
+        ((key, value),) = skeleton.items()
+        if key in ("$tensor", "$array"):
+            return {value}
+        if key == "$raw":
+            return {value[0]}
+    return set().union(*map(references, skeleton.values()))
+
+
 def as_bytes(tensor: Tensor) -> Tensor:
     """The memory of a contiguous tensor, as uint8."""
     # `view` looks at strides even where a dimension of size 1 makes them meaningless.
     return tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8)
 
 
-def _encode(value: Any, path: tuple[str, ...], keep: Callable[[Tensor, tuple[str, ...], object], str]) -> Any:
+def _encode(value: Any, path: tuple[str, ...], taken: _Taken) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     match value:
@@ -136,28 +190,35 @@ def _encode(value: Any, path: tuple[str, ...], keep: Callable[[Tensor, tuple[str
             return int(value) if abs(value) <= _SAFE_INT else {"$int": hex(value)}
         case float():
             return float(value) if math.isfinite(value) else {"$float": struct.pack(">d", value).hex()}
+        case Piece():
+            if value.values.dtype not in STORED_DTYPES:
+                raise TypeError(f"state at {_show(path)} is in pieces of {value.values.dtype}")
+            if not value.shape.numel():
+                nothing = value.values.new_empty(value.shape)
+                return {"$tensor": taken.keep(nothing, path, path)}
+            return {"$tensor": taken.keep_piece(value, path)}
         case Tensor():
             if value.layout != torch.strided or value.is_quantized or value.is_meta:
                 raise TypeError(f"state at {_show(path)} is a {value.layout} {value.device} tensor")
             if value.dtype in STORED_DTYPES:
-                return {"$tensor": keep(value, path, _identity(value) if value.numel() else path)}
+                return {"$tensor": taken.keep(value, path, _identity(value) if value.numel() else path)}
             dtype = str(value.dtype).removeprefix("torch.")
             if dtype not in _RAW_DTYPES:
                 raise TypeError(f"state at {_show(path)} is a tensor of {dtype}")
             raw = as_bytes(value.detach().resolve_conj().cpu().contiguous())
-            return {"$raw": [keep(raw, path, path), dtype, list(value.shape)]}
+            return {"$raw": [taken.keep(raw, path, path), dtype, list(value.shape)]}
         case np.ndarray():
             if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8:
                 raise TypeError(f"state at {_show(path)} is an array of {value.dtype}")
             native = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
-            return {"$array": keep(torch.from_numpy(native), path, path)}
+            return {"$array": taken.keep(torch.from_numpy(native), path, path)}
         case list() | tuple():
-            return [_encode(item, (*path, str(i)), keep) for i, item in enumerate(value)]
+            return [_encode(item, (*path, str(i)), taken) for i, item in enumerate(value)]
         case Mapping():
             for key in value:
                 if not isinstance(key, str):
                     raise TypeError(f"state at {_show(path)} has the key {key!r}, which is not a string")
-            inner = {key: _encode(item, (*path, key), keep) for key, item in value.items()}
+            inner = {key: _encode(item, (*path, key), taken) for key, item in value.items()}
             return {"$dict": inner} if any(key.startswith("$") for key in inner) else inner
     raise TypeError(f"state at {_show(path)} is a {type(value).__name__}, which a checkpoint cannot keep")
 

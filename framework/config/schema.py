@@ -134,6 +134,8 @@ class CheckpointConfig(Section):
     """Write after every so many steps; null does not."""
     keep_last: Count = 2
     """Newest checkpoints kept, beside the best."""
+    asynchronous: bool = True
+    """Train on while it is written; costs a copy of the state in host memory."""
 
 
 class LogConfig(Section):

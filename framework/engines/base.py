@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,8 @@ class Engine(ABC):
     model: nn.Module
     optimizer: torch.optim.Optimizer
     loss_scale: LossScale | None = None
+    #: a state is read from the disk tensor by tensor, as `load_state_dict` comes to it
+    takes_stored: ClassVar = True
 
     @abstractmethod
     def forward(self, inputs: Inputs) -> Tensor:
@@ -114,14 +116,17 @@ class Engine(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """`model`, `optimizer` (by parameter name), and `ema`, `scaler` where they are; every rank calls it.
+        """`model`, `optimizer` (by parameter name), and `ema`, `scaler` where they are; not a copy.
 
-        Rank 0 gets all of it, whole tensors by name whatever the sharding; other ranks may get less.
+        What is spread over the ranks stands there as this rank's piece of the whole tensor of a name; what
+        every rank has is there whole. No tensor is gathered.
         """
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a whole `state`, of any engine and any number of ranks; every rank calls it.
+        """Take over a state of any engine and any number of ranks; every rank calls it.
+
+        Tensors are whole, in memory or still on the disk (`pieces.Stored`): a rank reads what it keeps.
 
         Raises:
             CheckpointError: names or shapes do not fit.

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from framework.parallel.world import World
+from framework.pieces import Piece, Stored, elements
 
 
 @dataclass(frozen=True)
-class Piece:
+class Place:
     """Elements [start, start + length) of a flattened parameter, at `offset` of this rank's flat tensor."""
 
     offset: int
@@ -35,14 +36,14 @@ class Shards(ABC):
         group_of: the parameter group of each flat tensor.
         members: the names of the parameters in each flat tensor, on whatever rank.
         shapes: name -> the whole parameter's shape.
-        pieces: name -> where this rank holds some of it, None where it holds nothing.
+        places: name -> where this rank holds some of it, None where it holds nothing.
     """
 
     flats: list[Tensor]
     group_of: list[int]
     members: list[list[str]]
     shapes: dict[str, torch.Size]
-    pieces: dict[str, Piece | None]
+    places: dict[str, Place | None]
 
     def __init__(self, zero: Any, named: Sequence[tuple[str, nn.Parameter]], world: World) -> None:
         self.zero = zero
@@ -79,26 +80,19 @@ class Shards(ABC):
     def push(self) -> None:
         """Bring the values of the flat tensors to the model."""
 
-    def whole(self, name: str, flat: Tensor) -> Tensor:
-        """The parameter `name`, of which `flat` (laid out as its flat tensor) holds a piece on each rank.
+    def piece(self, name: str, flat: Tensor) -> Piece:
+        """What this rank has of the parameter `name` in `flat`, laid out as its flat tensor; no copy."""
+        shape, place = self.shapes[name], self.places[name]
+        if place is None:
+            return Piece(flat.narrow(0, 0, 0), 0, shape)
+        return Piece(flat.narrow(0, place.offset, place.length), place.start, shape)
 
-        Collective; rank 0 gets all of it, in the parameter's shape, others something less.
-        """
-        shape, piece = self.shapes[name], self.pieces[name]
-        values = flat.new_zeros(shape.numel())
-        if piece is not None:
-            values.narrow(0, piece.start, piece.length).copy_(flat.narrow(0, piece.offset, piece.length))
-        if self.world.size > 1:
-            # Every element lies on one rank; the others add zeros.
-            distributed.reduce(values, dst=0)
-        return values.view(shape)
-
-    def put(self, name: str, value: Tensor, flat: Tensor) -> None:
-        """Write this rank's piece of `value`, a whole parameter, to its place in `flat`."""
-        piece = self.pieces[name]
-        if piece is not None:
-            part = value.reshape(-1).narrow(0, piece.start, piece.length)
-            flat.narrow(0, piece.offset, piece.length).copy_(part)
+    def put(self, name: str, value: Tensor | Stored, flat: Tensor) -> None:
+        """Write this rank's part of `value`, a whole parameter, to its place in `flat`."""
+        place = self.places[name]
+        if place is not None:
+            part = elements(value, place.start, place.length)
+            flat.narrow(0, place.offset, place.length).copy_(part)
 
 
 class OptimizerShards(Shards):
@@ -110,7 +104,7 @@ class OptimizerShards(Shards):
         self.members = [[self.names[id(p)] for p in group] for group in self.zero.bit16_groups]
         trained = dict.fromkeys(name for members in self.members for name in members)
         self.shapes = {name: parameter.shape for name, parameter in named if name in trained}
-        self.pieces = {name: _fragment(parameter) for name, parameter in named if name in trained}
+        self.places = {name: _fragment(parameter) for name, parameter in named if name in trained}
 
     def forget_gradients(self) -> None:
         zero = self.zero
@@ -141,14 +135,14 @@ class ParameterShards(Shards):
         parameters: dict[str, Any] = dict(named)
         trained = [name for members in self.members for name in members]
         self.shapes = {name: torch.Size(parameters[name].ds_shape) for name in trained}
-        self.pieces = {name: self._part(parameters[name]) for name in trained}
+        self.places = {name: self._part(parameters[name]) for name in trained}
 
-    def _part(self, parameter: Any) -> Piece | None:
+    def _part(self, parameter: Any) -> Place | None:
         _, offset, length = self.zero.grad_position[self.zero.get_param_id(parameter)]
         start = self.world.rank * length
         # The last rank's part is padded.
         length = min(length, parameter.ds_numel - start)
-        return Piece(offset, start, length) if length > 0 else None
+        return Place(offset, start, length) if length > 0 else None
 
     def forget_gradients(self) -> None:
         zero = self.zero
@@ -178,13 +172,13 @@ class ParameterShards(Shards):
             persistent[0].all_gather(persistent)
 
 
-def _fragment(parameter: Any) -> Piece | None:
+def _fragment(parameter: Any) -> Place | None:
     """Where DeepSpeed put this rank's fragment of a parameter under stages 1 and 2."""
     mapping = parameter._hp_mapping
     if mapping is None:
         return None
     own, whole = mapping.hp_fragment_address, mapping.lp_fragment_address
-    return Piece(own.start, whole.start, own.numel)
+    return Place(own.start, whole.start, own.numel)
 
 
 def _zero_gradients(flats: Sequence[Tensor]) -> None:
@@ -207,6 +201,17 @@ def whole_copy(weight: Any) -> Tensor:
 
     with GatheredParameters([weight]):
         return weight.detach().clone()  # type: ignore[no-any-return]
+
+
+def unsharded(weight: Any, world: World) -> Tensor | Piece:
+    """A buffer or a frozen parameter: as it is, or under stage 3 this rank's piece of it."""
+    if not hasattr(weight, "ds_id"):
+        return weight.detach()  # type: ignore[no-any-return]
+    own = weight.ds_tensor.detach()
+    start = min(world.rank * own.numel(), weight.ds_numel)
+    # The last rank's part is padded.
+    length = min(own.numel(), weight.ds_numel - start)
+    return Piece(own.reshape(-1).narrow(0, 0, length), start, torch.Size(weight.ds_shape))
 
 
 @contextmanager

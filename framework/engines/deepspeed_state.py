@@ -11,20 +11,21 @@ from framework.engines.deepspeed_shards import Shards
 from framework.engines.optimizer_state import restored_options
 from framework.errors import CheckpointError
 from framework.optim.optimistic import LOOKAHEAD
+from framework.pieces import in_memory, is_values
 
 #: names of the parameters in each group, in the order the optimizer was given them
 Groups = list[list[str]]
 
 
-def gathered(optimizer: torch.optim.Optimizer, shards: Shards, groups: Groups) -> dict[str, Any]:
-    """What `optimizer_state.by_name` gives without shards; rank 0 gets whole tensors. Collective."""
+def by_name(optimizer: torch.optim.Optimizer, shards: Shards, groups: Groups) -> dict[str, Any]:
+    """What `optimizer_state.by_name` gives without shards, with this rank's pieces of the tensors."""
     states: dict[str, dict[str, Any]] = {}
     for flat, members in zip(shards.flats, shards.members, strict=True):
         for key, value in optimizer.state.get(flat, {}).items():
             elementwise = isinstance(value, Tensor) and value.shape == flat.shape
             for name in members:
-                whole = shards.whole(name, value) if elementwise else _copy(value)
-                states.setdefault(name, {})[key] = whole
+                own = shards.piece(name, value) if elementwise else _copy(value)
+                states.setdefault(name, {})[key] = own
     options = [
         {**{k: v for k, v in group.items() if k != "params"}, "parameters": names}
         for group, names in zip(optimizer.param_groups, groups, strict=True)
@@ -33,12 +34,13 @@ def gathered(optimizer: torch.optim.Optimizer, shards: Shards, groups: Groups) -
 
 
 def scatter(optimizer: torch.optim.Optimizer, shards: Shards, groups: Groups, state: dict[str, Any]) -> None:
-    """Take over a whole `state`; the flat parameters must have their new values already.
+    """Take over a `state` of whole tensors; the flat parameters must have their new values already.
 
     Raises:
         CheckpointError: the state is of another optimizer, or its parameters differ in what ZeRO keeps once.
     """
-    options = restored_options(optimizer.defaults, optimizer.param_groups, groups, state["groups"])
+    saved = in_memory(state["groups"])
+    options = restored_options(optimizer.defaults, optimizer.param_groups, groups, saved)
     known = {name for names in groups for name in names}
     unknown = sorted(set(state["state"]) - known)
     if unknown:
@@ -56,18 +58,18 @@ def scatter(optimizer: torch.optim.Optimizer, shards: Shards, groups: Groups, st
             optimizer.state[flat][key] = (
                 _flat_of(shards, flat, key, values)
                 if _is_elementwise(shards, key, values)
-                else _common(key, values, flat.device if on_device else None)
+                else _common(key, in_memory(values), flat.device if on_device else None)
             )
 
 
 def _is_elementwise(shards: Shards, key: str, values: dict[str, Any]) -> bool:
     """Whether the entry has one number per element; a counter of a scalar parameter looks the same."""
     return key != "step" and all(
-        isinstance(value, Tensor) and value.shape == shards.shapes[name] for name, value in values.items()
+        is_values(value) and value.shape == shards.shapes[name] for name, value in values.items()
     )
 
 
-def _flat_of(shards: Shards, flat: Tensor, key: str, values: dict[str, Tensor]) -> Tensor:
+def _flat_of(shards: Shards, flat: Tensor, key: str, values: dict[str, Any]) -> Tensor:
     dtype = next(iter(values.values())).dtype
     # A parameter without an entry had no gradient yet: its moments are zero and it is not ahead.
     whole = flat.detach().clone() if key == LOOKAHEAD else torch.zeros_like(flat, dtype=dtype)

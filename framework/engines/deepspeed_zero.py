@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from framework.engines import model_state
 from framework.engines.base import EngineSettings
 from framework.engines.birth import shell_and_source
 from framework.engines.deepspeed_birth import fill, with_placeholders
@@ -20,13 +21,15 @@ from framework.engines.deepspeed_shards import (
     ParameterShards,
     Shards,
     gathered_for_writing,
+    unsharded,
     whole_copy,
 )
-from framework.engines.deepspeed_state import gathered, scatter
+from framework.engines.deepspeed_state import by_name, scatter
 from framework.engines.precision import LossScaleOptions, Precision, restore_loss_scale
-from framework.errors import CheckpointError, ConfigError, Problem
+from framework.errors import ConfigError, Problem
 from framework.optim.ema import Ema
 from framework.optim.optimistic import LOOKAHEAD, Optimistic
+from framework.pieces import Piece, whole
 
 
 class ZeroEngine(DeepSpeedEngine):
@@ -168,63 +171,62 @@ class ZeroEngine(DeepSpeedEngine):
     def state_dict(self) -> dict[str, Any]:
         if isinstance(self.optimizer, Optimistic) and not self._at_true_point:
             raise RuntimeError("the state of an optimistic optimizer is taken inside true_point()")
-        model = {}
-        for name, weight in self.named_weights():
-            if self.world.is_main:
-                model[name] = weight.detach()
+        model = self._model_state()
         state: dict[str, Any] = {
             "model": model,
-            "optimizer": gathered(self.optimizer, self.shards, self.groups),
+            "optimizer": by_name(self.optimizer, self.shards, self.groups),
         }
         if self.loss_scale is not None:
             state["scaler"] = self.loss_scale.state_dict()
-        return state if self.ema is None else {**state, "ema": self._gathered_average(self.ema, model)}
+        return state if self.ema is None else {**state, "ema": self._average_state(self.ema, model)}
 
-    def _gathered_average(self, ema: Ema, model: dict[str, Tensor]) -> dict[str, Tensor]:
-        averages: dict[str, Tensor] = {}
+    def _model_state(self) -> dict[str, Tensor | Piece]:
+        flat_of = {
+            name: flat
+            for flat, members in zip(self.shards.flats, self.shards.members, strict=True)
+            for name in members
+        }
+        state: dict[str, Tensor | Piece] = {}
+        tied: dict[int, Tensor | Piece] = {}
+        for name, weight in self.model.state_dict(keep_vars=True).items():
+            if id(weight) not in tied:
+                tied[id(weight)] = (
+                    self.shards.piece(name, flat_of[name])
+                    if name in flat_of
+                    else unsharded(weight, self.world)
+                )
+            state[name] = tied[id(weight)]
+        return state
+
+    def _average_state(self, ema: Ema, model: dict[str, Tensor | Piece]) -> dict[str, Tensor | Piece]:
+        averages: dict[str, Tensor | Piece] = {}
         for average, members in zip(ema.averages, self.shards.members, strict=True):
-            averages |= {name: self.shards.whole(name, average) for name in members}
+            averages |= {name: self.shards.piece(name, average) for name in members}
         # The average of a frozen parameter is the parameter.
-        names = self.names.values() if self.world.is_main else ()
-        return {name: averages[name] if name in averages else model[name] for name in names}
+        return {name: averages[name] if name in averages else model[name] for name in self.names.values()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.check_state(state)
-        self._check_shapes(state["model"], "model", self.model.state_dict(keep_vars=True))
+        model_state.check(state["model"], self.model.state_dict(keep_vars=True), "model")
         with self.shards.changing(), torch.no_grad():
             self._load_unsharded(state["model"])
             self._load_flats(state["model"], self.shards.flats)
             scatter(self.optimizer, self.shards, self.groups, state["optimizer"])
             if self.ema is not None:
-                self._check_shapes(state["ema"], "average", dict(self.model.named_parameters()))
+                model_state.check(state["ema"], dict(self.model.named_parameters()), "average")
                 self._load_flats(state["ema"], self.ema.averages)
             if not self._at_true_point:
                 self._swap_ahead()
         restore_loss_scale(self.loss_scale, state.get("scaler"))
 
-    def _load_flats(self, values: dict[str, Tensor], flats: list[Tensor]) -> None:
+    def _load_flats(self, values: dict[str, Any], flats: list[Tensor]) -> None:
         for flat, members in zip(flats, self.shards.members, strict=True):
             for name in members:
                 self.shards.put(name, values[name], flat)
 
-    def _load_unsharded(self, values: dict[str, Tensor]) -> None:
+    def _load_unsharded(self, values: dict[str, Any]) -> None:
         """Buffers and frozen parameters, which no shard holds."""
         for name, weight in self.model.state_dict(keep_vars=True).items():
             if name not in self.shards.shapes and not weight.requires_grad:
                 with gathered_for_writing(weight):
-                    weight.copy_(values[name])
-
-    def _check_shapes(self, values: dict[str, Tensor], kind: str, expected: dict[str, Any]) -> None:
-        differing = sorted(set(values) ^ set(expected))
-        if differing:
-            raise CheckpointError(
-                f"the checkpoint's {kind} and the model differ in {len(differing)} tensors,"
-                f" the first is {differing[0]}"
-            )
-        for name, weight in expected.items():
-            shape = torch.Size(getattr(weight, "ds_shape", weight.shape))
-            if values[name].shape != shape:
-                raise CheckpointError(
-                    f"the checkpoint's {kind} has {name} of shape {tuple(values[name].shape)},"
-                    f" the model {tuple(shape)}"
-                )
+                    weight.copy_(whole(values[name]))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from framework.data.batch import Inputs
-from framework.engines import optimizer_state
+from framework.engines import model_state, optimizer_state
 from framework.engines.base import Engine, EngineSettings
 from framework.engines.precision import (
     CAST,
@@ -22,6 +22,7 @@ from framework.engines.precision import (
 from framework.errors import CheckpointError
 from framework.optim.ema import Ema
 from framework.optim.optimistic import Optimistic
+from framework.pieces import in_memory
 
 
 class TorchEngine(Engine):
@@ -155,14 +156,11 @@ class TorchEngine(Engine):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.check_state(state)
-        try:
-            self.model.load_state_dict(state["model"])
-        except RuntimeError as error:
-            raise CheckpointError(f"the checkpoint's model is another one: {error}") from error
-        optimizer_state.load_by_name(self.optimizer, self.names, state["optimizer"])
+        model_state.load(state["model"], self.model.state_dict(), "model")
+        optimizer_state.load_by_name(self.optimizer, self.names, in_memory(state["optimizer"]))
         restore_loss_scale(self.loss_scale, state.get("scaler"))
         if self.ema is not None:
-            self.ema.load_state_dict(state["ema"])
+            model_state.load(state["ema"], self.ema.state_dict(), "average")
 
     def check_state(self, state: dict[str, Any]) -> None:
         """Refuse a state with other parts than this engine keeps; a loss scale may come or go.

@@ -17,7 +17,8 @@ from torch import nn
 from framework.checkpoint.checkpoint import Checkpoint
 from framework.checkpoint.restore import restore
 from framework.checkpoint.rng import Rng
-from framework.checkpoint.store import CheckpointStore
+from framework.checkpoint.saver import Order, Saver
+from framework.checkpoint.store import CheckpointStore, snapshot
 from framework.config.batch_plan import BatchPlan
 from framework.config.schema import RunConfig
 from framework.data.build import Data, build_data
@@ -28,7 +29,6 @@ from framework.evaluation.select import Selector
 from framework.optim.optimistic import Optimistic
 from framework.optim.param_groups import split_decay
 from framework.optim.schedules import Schedule
-from framework.parallel.collectives import on_main
 from framework.parallel.process_group import device_of
 from framework.parallel.world import World
 from framework.policies.base import Policy
@@ -53,7 +53,8 @@ class Run:
 
     Attributes:
         dir: the run folder, None for a rehearsal that writes nothing.
-        saved_step: step of the newest checkpoint that this process wrote or read.
+        saver: writes checkpoints into `store`; None where that is None.
+        saved_step: step of the newest checkpoint that this process began to write or read.
         last: what the last step of this process saw.
         started: time.monotonic() at assembly.
     """
@@ -75,6 +76,7 @@ class Run:
     callbacks: Sequence[Callback]
     reporters: Reporting
     store: CheckpointStore | None
+    saver: Saver | None
     meta: dict[str, Any] = field(default_factory=dict)
     last: StepResult | None = None
     saved_step: int = -1
@@ -97,26 +99,52 @@ class Run:
         """Send one record to every reporter."""
         self.reporters.record(record)
 
-    def save(self) -> Path:
-        """Publish a checkpoint of this moment."""
-        store, best = self.store, self.progress.best_step
-        assert store is not None
+    def save(self) -> None:
+        """Begin a checkpoint of this moment, after an earlier one is complete. Every rank calls it.
+
+        With `checkpoint.asynchronous` it is written while training goes on, else before this returns;
+        `collect` tells when it is published.
+
+        Raises:
+            CheckpointError: the disk is not writable, or the earlier one could not be written; on every rank.
+        """
+        saver, options = self.saver, self.config.checkpoint
+        assert saver is not None
+        self.collect(wait=True)
         with self.engine.true_point():
-            # Every rank brings its share; rank 0 holds the whole and writes it.
-            parts = {name: part.state_dict() for name, part in self.stateful().items()}
-            path = on_main(
-                lambda: store.save(
-                    self.progress.step,
-                    parts,
-                    self.meta,
-                    keep_last=self.config.checkpoint.keep_last,
-                    keep=set() if best is None else {best},
-                ),
-                self.world,
-            )
-        self._mark_best()
-        self.saved_step = self.progress.step
-        return path
+            states = {name: part.state_dict() for name, part in self.stateful().items()}
+            parts = snapshot(states, copy=options.asynchronous, pieces_only=not self.world.is_main)
+            step, best = self.progress.step, self.progress.best_step
+            saver.start(Order(step, parts, self.meta, options.keep_last, best))
+            if not options.asynchronous:
+                saver.wait()
+        self.saved_step = step
+
+    def collect(self, *, wait: bool) -> Path | None:
+        """The checkpoint that was published since the last call, or None; every rank calls it.
+
+        Args:
+            wait: whether to wait for one in the making.
+
+        Raises:
+            CheckpointError: it could not be written; the same on every rank.
+        """
+        if self.saver is None:
+            return None
+        if wait:
+            self.saver.wait()
+        return self.saver.collect()
+
+    def last_good(self) -> str:
+        """A sentence on the newest checkpoint, after waiting for one in the making. Every rank calls it."""
+        try:
+            self.collect(wait=True)
+        except CheckpointError as error:
+            return str(error)
+        newest = self.store.newest() if self.store is not None else None
+        if newest is None:
+            return "No checkpoint was written yet."
+        return f"The last good checkpoint is {newest}."
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Go to the moment of `checkpoint`.
@@ -133,22 +161,13 @@ class Run:
             restore(checkpoint, self.stateful())
         if self.store is not None and checkpoint.path.parent == self.store.folder:
             self.saved_step = self.progress.step
-            self._mark_best()
+            if self.world.is_main:
+                # A kill can come between a checkpoint and its mark.
+                self.store.select(self.progress.best_step)
         else:
             # The run starts from another run's checkpoint: what that one selected is not in this store.
             self.progress.best_step, self.progress.stopped = None, False
             self.selector.forget()
-
-    def _mark_best(self) -> None:
-        """Also after a load: a kill can come between a checkpoint and its mark."""
-        store, best = self.store, self.progress.best_step
-        if store is None or best is None or not self.world.is_main or store.marked("best") == best:
-            return
-        if best not in store.steps():
-            # Newer checkpoints were damaged; the one selected before them was no longer kept.
-            logger.warning("the selected checkpoint, of step %d, is gone", best)
-            return
-        store.mark_best(best)
 
 
 class _Several:
@@ -206,8 +225,8 @@ def assemble(
     schedule.apply(engine.optimizer, 0)
 
     progress = Progress(num_steps, steps_per_epoch)
-    guard = NonFiniteGuard(config.train.max_skipped, lambda: _last_good(store))
-    return Run(
+    guard = NonFiniteGuard(config.train.max_skipped, lambda: run.last_good())
+    run = Run(
         config=config,
         dir=dir,
         world=world,
@@ -234,7 +253,9 @@ def assemble(
         callbacks=[registry.build("callback", callback) for callback in config.callbacks],
         reporters=reporters if reporters is not None else Silent(),
         store=store,
+        saver=Saver(store, world, config.launch.timeout_seconds) if store is not None else None,
     )
+    return run
 
 
 def seed_everything(seed: int) -> None:
@@ -299,8 +320,3 @@ def _build_engine(
 def _build_selector(config: RunConfig, task: Task) -> Selector:
     rule = config.select
     return Selector(rule.metric, rule.mode, rule.patience, task, rule.tie_break)
-
-
-def _last_good(store: CheckpointStore | None) -> str:
-    newest = store.newest() if store is not None else None
-    return "No checkpoint was written yet." if newest is None else f"The last good checkpoint is {newest}."

@@ -33,7 +33,10 @@ class Callback:
         """A split was evaluated; `record` is what the reporters got."""
 
     def on_checkpoint(self, run: Run, path: Path) -> None:
-        """A checkpoint was published at `path`."""
+        """A checkpoint was published at `path`; with `checkpoint.asynchronous` some steps after it was taken.
+
+        State that counts on when this comes is not the same in every run.
+        """
 
     def on_epoch_end(self, run: Run) -> None:
         """A pass over the data is complete."""

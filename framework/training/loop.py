@@ -31,6 +31,7 @@ def fit(run: Run, signals: StopSignal) -> Literal["finished", "stopped", "interr
         _tell_stop(run, f"received {request}")
         if run.progress.step > run.saved_step:
             _save(run)
+        _collect(run, wait=True)
         return "interrupted"
     except TrainingError as error:
         _tell_stop(run, str(error))
@@ -54,9 +55,11 @@ def advance(run: Run, signals: StopSignal) -> None:
 
     Raises:
         StopRequested: a signal came; the step before it is complete.
+        CheckpointError: what was being written since an earlier step could not be.
     """
     progress = run.progress
     signals.check()
+    _collect(run, wait=False)
     if progress.at_epoch_end or run.last is None:
         for callback in run.callbacks:
             callback.on_epoch_start(run)
@@ -180,10 +183,11 @@ def _measure_selected(run: Run, signals: StopSignal) -> None:
     """Measure the final splits once, at the selected checkpoint."""
     progress = run.progress
     selected = progress.best_step if progress.best_step is not None else progress.step
+    _collect(run, wait=True)
     if selected != progress.step:
         assert run.store is not None
         with run.engine.true_point():
-            run.engine.load_state_dict(run.store.load(selected).parts["engine"])
+            run.engine.load_state_dict(run.store.load(selected).parts.stored("engine"))
     records = [
         _measure(run, split, signals, keep_statistics=True)
         for split in run.config.evaluate.final
@@ -197,12 +201,21 @@ def _save(run: Run) -> None:
     progress = run.progress
     if run.store is None:
         return
+    _collect(run, wait=True)
     # The record precedes the checkpoint: after a kill between the two, the record is dropped with the step.
     run.report({"event": "checkpoint", "step": progress.step, "epoch": progress.epoch})
     run.reporters.sync()
-    path = run.save()
-    for callback in run.callbacks:
-        callback.on_checkpoint(run, path)
+    run.save()
+    if not run.config.checkpoint.asynchronous:
+        _collect(run, wait=True)
+
+
+def _collect(run: Run, *, wait: bool) -> None:
+    """Tell of the checkpoint that was published meanwhile."""
+    path = run.collect(wait=wait)
+    if path is not None:
+        for callback in run.callbacks:
+            callback.on_checkpoint(run, path)
 
 
 def _tell_stop(run: Run, reason: str) -> None:

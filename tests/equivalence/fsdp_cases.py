@@ -19,6 +19,7 @@ from framework.training.assemble import Run, assemble
 from framework.training.guards import StopSignal
 from framework.training.loop import advance
 from tests.tiny import loaded
+from tests.whole import whole_state
 
 #: the last of an epoch's 14 batches has 7 samples, all on the first rank; the clip binds in some steps only
 COMMON = [
@@ -93,6 +94,7 @@ def outcome(case: Case, engine: str, world: World) -> Outcome:
     run.loader.close()
     if case.save is not None:
         run.save()
+        run.collect(wait=True)
     return taken(run, norms)
 
 
@@ -107,7 +109,7 @@ def build(overrides: list[str], world: World, store: Path | None = None) -> Run:
 def taken(run: Run, norms: list[float]) -> Outcome:
     arrays: dict[str, NDArray[Any]] = {}
     with run.engine.true_point():
-        _flatten({**run.engine.state_dict(), "policy": run.policy.state_dict()}, "", arrays)
+        _flatten({**whole_state(run.engine), "policy": run.policy.state_dict()}, "", arrays)
     return Outcome(arrays, norms)
 
 

@@ -19,6 +19,7 @@ from framework.training.assemble import Run, assemble
 from framework.training.guards import StopSignal
 from framework.training.loop import advance
 from tests.tiny import write
+from tests.whole import whole_state
 
 POLICIES = {
     "erm": ["policy=erm"],
@@ -112,7 +113,7 @@ def outcome(case: Case, world: World) -> Outcome:
         record = evaluate(run.engine, run.task, loader, run.data.groups, "validation")
     with run.engine.true_point():
         # Copied inside: some engines give the live tensors, which are elsewhere afterwards.
-        weights = _arrays(run.engine.state_dict()["model"])
+        weights = _arrays(whole_state(run.engine)["model"])
     return Outcome(samples, norms, weights, _arrays(run.policy.state_dict()), record)
 
 

@@ -20,6 +20,7 @@ from framework.training.assemble import Run, assemble
 from framework.training.guards import StopSignal
 from framework.training.loop import advance
 from tests.tiny import write
+from tests.whole import whole_state
 
 STEPS = 12
 COMMON = [
@@ -68,7 +69,15 @@ def walked(overrides: list[str], folder: Path, start: Path | None, step: int, wo
     if start is not None:
         run.load(open_checkpoint(start))
     advanced(run, step)
-    return run.save()
+    return saved(run)
+
+
+def saved(run: Run) -> Path:
+    """The published checkpoint of this moment."""
+    run.save()
+    path = run.collect(wait=True)
+    assert path is not None
+    return path
 
 
 def engine_state(path: Path) -> dict[str, np.ndarray]:
@@ -131,6 +140,6 @@ def dropped_under(overrides: list[str], world: World) -> Dropped:
             advanced(run, step + 1)
             assert run.last is not None
             own.append(float(run.last.gradient_norm))
-    there, here = plain.engine.state_dict()["model"], tested.engine.state_dict()["model"]
+    there, here = whole_state(plain.engine)["model"], whole_state(tested.engine)["model"]
     apart = max([float((there[name] - here[name]).abs().max()) for name in there], default=0.0)
     return norms[0], norms[1], apart, not_finite

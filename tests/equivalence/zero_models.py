@@ -16,6 +16,7 @@ from framework.optim.optimizers import adamw
 from framework.optim.param_groups import split_decay
 from framework.parallel.process_group import process_group
 from framework.parallel.world import World
+from tests.whole import whole_state
 
 LAYOUTS: list[dict[str, Any]] = [
     {"stage": 0},
@@ -74,7 +75,7 @@ def trained(engine: Engine) -> dict[str, Any]:
 
 def state_of(engine: Engine) -> dict[str, Any]:
     with engine.true_point():
-        return copy.deepcopy(engine.state_dict())
+        return whole_state(engine)
 
 
 def moved(state: dict[str, Any]) -> dict[str, Any]:

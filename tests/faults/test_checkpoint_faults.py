@@ -243,12 +243,12 @@ def test_when_none_is_good_every_reason_is_given(store):
 
 
 def test_a_future_format_is_refused_with_advice(store, monkeypatch):
-    monkeypatch.setattr("framework.checkpoint.manifest.FORMAT", 2)
+    monkeypatch.setattr("framework.checkpoint.manifest.FORMAT", 3)
     save(store, 40, keep_last=4)
     monkeypatch.undo()
     checkpoint = store.load()
     assert checkpoint.step == 30
-    assert "it has format 2, this version reads format 1" in checkpoint.refused[0]
+    assert "it has format 3, this version reads format 2" in checkpoint.refused[0]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"step-99", b"../step-00000020\n", b"step-00000077\n"])

@@ -143,7 +143,7 @@ def test_the_folder_goes_away(capsys: pytest.CaptureFixture[str]) -> None:
         Path("run").write_text("a file")
 
     with planned({("step", 4): replace}):
-        assert start("run.dir=run") == 2
+        assert start("run.dir=run", "checkpoint.asynchronous=false") == 2
     error = capsys.readouterr().err
     assert "error: the checkpoint run/checkpoints/step-00000006 cannot be written: Not a directory" in error
     assert "run/status.json cannot be written: Not a directory" in error

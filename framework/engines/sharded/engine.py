@@ -24,14 +24,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from framework.data.batch import Inputs
-from framework.engines import optimizer_state
+from framework.engines import model_state, optimizer_state
 from framework.engines.base import EngineSettings
 from framework.engines.precision import CAST, LossScaleOptions, Precision, restore_loss_scale
 from framework.engines.sharded.build import blocks, born_sharded
-from framework.engines.sharded.tensors import fill, local, on_host, sharded_like, whole
+from framework.engines.sharded.tensors import fill, full, in_pieces, local, sharded_like
 from framework.engines.torch_engine import TorchEngine
-from framework.errors import CheckpointError
 from framework.parallel.world import World
+from framework.pieces import in_memory
 
 
 @dataclass(frozen=True)
@@ -160,15 +160,17 @@ class FsdpEngine(TorchEngine):
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Whole parameters and persistent buffers, one at a time; every rank goes through all of them."""
         for name, tensor in self.model.state_dict().items():
-            yield name, whole(tensor)
+            yield name, full(tensor)
 
     def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = on_host(super().state_dict(), keep=self.world.is_main)
-        return state
+        # The parameters themselves: one that has several names is one piece.
+        state = {**super().state_dict(), "model": self.model.state_dict(keep_vars=True)}
+        pieces: dict[str, Any] = in_pieces(state)
+        return pieces
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.check_state(state)
-        self._load_model(state["model"])
+        model_state.load(state["model"], self.model.state_dict(), "model", fill)
         parameters = dict(self.model.named_parameters())
         saved = state["optimizer"]
         moments = {
@@ -177,28 +179,11 @@ class FsdpEngine(TorchEngine):
             else of_one
             for name, of_one in saved["state"].items()
         }
-        optimizer_state.load_by_name(self.optimizer, self.names, {**saved, "state": moments})
+        groups = in_memory(saved["groups"])
+        optimizer_state.load_by_name(self.optimizer, self.names, {"groups": groups, "state": moments})
         if self.ema is not None:
-            average = {
-                name: sharded_like(value, parameters[name]) if name in parameters else value
-                for name, value in state["ema"].items()
-            }
-            self.ema.load_state_dict(average)
+            model_state.load(state["ema"], self.ema.state_dict(), "average", fill)
         restore_loss_scale(self.loss_scale, state.get("scaler"))
-
-    def _load_model(self, saved: dict[str, Tensor]) -> None:
-        own = self.model.state_dict()
-        differing = sorted(own.keys() ^ saved.keys())
-        if differing:
-            raise CheckpointError(f"the checkpoint's model is another one: it differs in {differing[:3]}")
-        for name, target in own.items():
-            values = saved[name]
-            if values.shape != target.shape:
-                raise CheckpointError(
-                    f"the checkpoint's model is another one: {name} has shape {tuple(values.shape)} there,"
-                    f" {tuple(target.shape)} here"
-                )
-            fill(target, values)
 
 
 def _connect(world: World, device: torch.device) -> None:

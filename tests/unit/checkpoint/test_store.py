@@ -1,4 +1,3 @@
-import threading
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,10 @@ from framework.checkpoint.checkpoint import Checkpoint
 from framework.checkpoint.export import export
 from framework.checkpoint.restore import restore
 from framework.checkpoint.resume import load_from, resume_point
+from framework.checkpoint.saver import Order, Saver
 from framework.checkpoint.store import CheckpointStore, snapshot
 from framework.errors import CheckpointError
+from framework.parallel.world import World
 from framework.run_folder import RunFolder
 
 
@@ -142,9 +143,10 @@ def test_a_snapshot_may_be_written_while_training_goes_on(store):
     weight = torch.zeros(4)
     parts = snapshot({"model": {"w": weight}})
     weight += 1
-    thread = threading.Thread(target=store.write, args=(5, parts, {}, 1))
-    thread.start()
-    thread.join()
+    saver = Saver(store, World(), timeout_seconds=10)
+    saver.start(Order(5, parts, {}, keep_last=1, best=None))
+    saver.wait()
+    assert saver.collect() == store.newest()
     assert store.load().parts["model"]["w"].tolist() == [0, 0, 0, 0]
 
 

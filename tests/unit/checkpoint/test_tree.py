@@ -1,3 +1,4 @@
+import functools
 import json
 import math
 import random
@@ -13,10 +14,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from framework.checkpoint.rng import Rng
-from framework.checkpoint.tensor_file import open_tensors, tensor_chunks
+from framework.checkpoint.stored_tensors import StoredTensors
+from framework.checkpoint.tensor_file import tensor_chunks
 from framework.checkpoint.tree import STORED_DTYPES, flatten, unflatten
 from framework.errors import CheckpointError
 from framework.files import to_json, write_file
+from framework.pieces import whole
 
 DTYPES = [*STORED_DTYPES, torch.complex64, torch.complex128, torch.float8_e4m3fnuz]
 
@@ -26,8 +29,9 @@ def through_files(state, folder: Path):
     flat = flatten(state, copy=False)
     write_file(folder / "part.safetensors", tensor_chunks(flat.tensors))
     skeleton = json.loads(to_json(flat.skeleton))
-    with open_tensors(folder / "part.safetensors") as get:
-        return unflatten(skeleton, get)
+    tensors = StoredTensors([folder / "part.safetensors"])
+    read = functools.cache(lambda name: whole(tensors[name]))
+    return unflatten(skeleton, read)
 
 
 def same(a, b) -> bool:

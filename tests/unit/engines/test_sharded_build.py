@@ -19,6 +19,7 @@ from framework.models.vit import vit
 from framework.parallel.process_group import process_group
 from framework.parallel.world import World
 from tests.distributed import run_ranks
+from tests.whole import whole_state
 
 IMAGES = DataSpec((1, 8, 8), num_classes=10)
 
@@ -140,7 +141,7 @@ def test_a_part_that_shares_parameters_stays_with_the_model() -> None:
 @pytest.mark.parametrize("bad", ["model", "optimizer", "shape"])
 def test_another_models_state_is_refused(bad: str) -> None:
     engine = fsdp(EngineSettings(lambda: make("tables"), sgd, World(), torch.device("cpu")))
-    state = engine.state_dict()
+    state = whole_state(engine)
     if bad == "model":
         state["model"]["third"] = torch.zeros(2)
     elif bad == "shape":

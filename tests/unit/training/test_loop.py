@@ -129,7 +129,7 @@ def test_patience_ends_the_run(tmp_path: Path) -> None:
 def test_hooks_come_in_order(tmp_path: Path) -> None:
     seen: list[str] = []
     with planned({("end", 8): lambda run: seen.extend(run.callbacks[0].seen)}):
-        options = ["train.epochs=2", "checkpoint.every_epochs=2"]
+        options = ["train.epochs=2", "checkpoint.every_epochs=2", "checkpoint.asynchronous=false"]
         train(tmp_path, *options, "select.metric=loss", "select.mode=max")
     assert [event for event in seen if not event.startswith("step")] == [
         "start 0",
