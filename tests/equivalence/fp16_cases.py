@@ -19,6 +19,7 @@ from framework.parallel.world import World
 from framework.registry import registry
 from framework.training.assemble import Run
 from tests.equivalence.zero_cases import MOMENTUM, RICH, advanced, built, walked
+from tests.whole import whole_state
 
 #: doubles in the middle of a run, and from a scale that no run of fp16 could begin with
 GROWING = "engine.loss_scale={initial: 1048576, growth_interval: 3}"
@@ -40,9 +41,9 @@ Arrays = dict[str, np.ndarray]
 
 
 def everything(run: Run) -> Arrays:
-    """The engine's state and the policy's, as this rank has them; rank 0 has all of it."""
+    """The engine's state, whole, and the policy's."""
     with run.engine.true_point():
-        state = {"engine": run.engine.state_dict(), "policy": run.policy.state_dict()}
+        state = {"engine": whole_state(run.engine), "policy": run.policy.state_dict()}
         return {name: tensor.numpy().copy() for name, tensor in flatten(state, copy=True).tensors.items()}
 
 
