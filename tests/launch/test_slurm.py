@@ -1,4 +1,4 @@
-"""Two tasks on two nodes of a real Slurm: the numbers of one process, and a job that is put back and goes on."""
+"""Two tasks on two nodes of a real Slurm: the numbers of one process, and a job that is put back."""
 
 from __future__ import annotations
 
