@@ -83,6 +83,8 @@ def huggingface(
         new_head: with `path`, start from a random head where the checkpoint has none or one for other
             classes; without it that is an error.
     """
+    if spec.next_tokens:
+        raise ValueError(f"needs images or texts with a label each; the data is {spec.kind}")
     if (path is None) == (model_type is None):
         raise ValueError("give either path (a checkpoint folder) or model_type (random weights)")
     transformers = import_transformers("huggingface")
@@ -90,7 +92,13 @@ def huggingface(
         built = read_config(transformers, path, config)
     else:
         assert model_type is not None
-        built = _random_config(transformers, model_type, _image_fields(spec) | config, asked=config)
+        built = _random_config(transformers, model_type, _data_fields(spec) | config, asked=config)
+    vocabulary = getattr(built, "vocab_size", None)
+    if spec.num_tokens is not None and vocabulary is not None and spec.num_tokens > vocabulary:
+        raise ValueError(
+            f"the data has {spec.num_tokens:,} tokens in its vocabulary, the model {vocabulary:,};"
+            " set the data's tokenizer to the checkpoint's folder"
+        )
     kind = _choose_head(built.model_type, head, spec)
     if kind == "sequence" and built.pad_token_id is None:
         raise ValueError(f"{built.model_type} has no padding token; set config.pad_token_id to its id")
@@ -134,8 +142,10 @@ def _random_config(
         raise ValueError(f"the config of {model_type} is refused: {reason}") from error
 
 
-def _image_fields(spec: DataSpec) -> dict[str, Any]:
-    """What the data says about images, in the words most architectures share."""
+def _data_fields(spec: DataSpec) -> dict[str, Any]:
+    """What the data says about images or the vocabulary, in the words most architectures share."""
+    if spec.num_tokens is not None:
+        return {"vocab_size": spec.num_tokens}
     if len(spec.input_shape) != 3:
         return {}
     channels, height, width = spec.input_shape

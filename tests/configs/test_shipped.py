@@ -47,9 +47,11 @@ COMPANIONS = {
     "data/diabetes": REGRESSION,
     "data/lm_domains": LANGUAGE,
     "data/python_library": LANGUAGE,
+    "data/snli_negation": ["model=text_transformer"],
     "launch/local": ["launch.num_processes=2"],
     "model/resnet18": NARROW,
     "model/resnet50": NARROW,
+    "model/text_transformer": ["data=snli_negation"],
     "model/transformer_lm": [*LANGUAGE, "data=python_library"],
     # a table whose twelfth column is called what the policy asks for
     "policy/doremi": [
@@ -208,3 +210,7 @@ def _texts(folder: Path) -> None:
         with zipfile.ZipFile(folder / "nltk" / f"{name}.zip", "w") as archive:
             for member in members:
                 archive.writestr(f"{name}/{member}", lines.replace("wall", "Gem\xe4uer").encode("latin-1"))
+    (folder / "becel" / "snli").mkdir(parents=True)
+    rows = [f"A dog runs.\t{'Nobody' if n % 4 == 0 else 'It'} runs.\t{n % 3}\n" for n in range(240)]
+    for name in ("validation", "test"):
+        (folder / "becel" / "snli" / f"{name}.tsv").write_text(f"premise\thypothesis\tlabel\n{''.join(rows)}")

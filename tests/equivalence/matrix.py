@@ -18,7 +18,7 @@ from framework.parallel.world import World
 from framework.training.assemble import Run, assemble
 from framework.training.guards import StopSignal
 from framework.training.loop import advance
-from tests.tiny import write
+from tests.tiny import TEXT, write
 from tests.whole import whole_state
 
 POLICIES = {
@@ -56,6 +56,7 @@ class Case:
         micros: micro-batches per rank and step.
         engine: overrides that choose the engine.
         mutation: a way to be wrong, of `mutations`.
+        text: the run file.
     """
 
     policy: str
@@ -63,6 +64,7 @@ class Case:
     batch: int = UNEVEN
     engine: tuple[str, ...] = ("engine=single",)
     mutation: Callable[[Run], None] | None = None
+    text: str = TEXT
 
     def overrides(self, world_size: int) -> list[str]:
         micro = self.batch // self.micros // world_size
@@ -97,7 +99,7 @@ class Outcome:
 def outcome(case: Case, world: World) -> Outcome:
     """Train `case`; every rank of `world` calls it."""
     with tempfile.TemporaryDirectory() as folder:
-        loaded = load(str(write(Path(folder))), case.overrides(world.size), world_size=world.size)
+        loaded = load(str(write(Path(folder), case.text)), case.overrides(world.size), world_size=world.size)
     run = assemble(loaded.config, world=world)
     if case.mutation is not None:
         case.mutation(run)

@@ -45,7 +45,8 @@ def text(
         domains: name of each domain -> its files, or a list of such.
         text: columns of a table that make up a document, joined by a line end.
         domain_column: column of a table whose value is the domain, within `path` or each of `domains`.
-        tokenizer: `bytes`, or the path of a tokenizer.json or of the folder that holds it.
+        tokenizer: `bytes`, `words` (hashed to 16,384 ids), or the path of a tokenizer.json or of the
+            folder that holds it.
         end_token: token of a tokenizer file that ends a document; null finds one of a common name.
         encoding: of the files.
         cut_documents: cut longer documents into pieces of at most about so many characters, at line ends,

@@ -1,8 +1,10 @@
-"""Texts to token ids: bytes, which need nothing, or a tokenizer file of the `tokenizers` library."""
+"""Texts to token ids: bytes or hashed words, which need nothing, or a file of the `tokenizers` library."""
 
 from __future__ import annotations
 
 import importlib
+import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,6 +37,22 @@ class ByteTokenizer:
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The bytes of each text."""
         return [np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64) for text in texts]
+
+
+class WordTokenizer:
+    """Lower-case words and punctuation marks, each hashed to one of 16,384 ids, and one that ends a text.
+
+    The hashing trick (Weinberger et al., arXiv 0902.2206): no vocabulary is learnt or downloaded; words
+    may share an id.
+    """
+
+    num_tokens = 2**14 + 1
+    end = 2**14
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The hashed words of each text."""
+        words = [re.findall(r"\w+|[^\w\s]", text.lower()) for text in texts]
+        return [np.array([zlib.crc32(w.encode()) % self.end for w in row], dtype=np.int64) for row in words]
 
 
 class FileTokenizer:
@@ -84,16 +102,17 @@ class FileTokenizer:
 
 
 def make_tokenizer(name: str, end_token: str | None) -> Tokenizer:
-    """`bytes`, or the tokenizer of a file or folder.
+    """`bytes`, `words`, or the tokenizer of a file or folder.
 
     Raises:
-        ValueError: bytes have no other end.
+        ValueError: the first two have no other end.
     """
-    if name != "bytes":
+    own: dict[str, type[Tokenizer]] = {"bytes": ByteTokenizer, "words": WordTokenizer}
+    if name not in own:
         return FileTokenizer(name, end_token)
     if end_token is not None:
-        raise ValueError("the tokenizer `bytes` has an end of its own; leave end_token out")
-    return ByteTokenizer()
+        raise ValueError(f"the tokenizer `{name}` has an end of its own; leave end_token out")
+    return own[name]()
 
 
 def compact(num_tokens: int) -> type[np.unsignedinteger[Any]]:
