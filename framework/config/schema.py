@@ -35,10 +35,13 @@ class SplitConfig(Section):
 class SamplingConfig(Section):
     """How training samples are drawn; available to every policy."""
 
-    name: Literal["uniform", "group_balanced"] = "uniform"
-    """`uniform`: each sample once per epoch; `group_balanced`: every group equally likely."""
+    name: Literal["uniform", "blocks", "group_balanced"] = "uniform"
+    """`uniform`: each sample once per epoch; `blocks`: the same, reading a few shards at a time;
+    `group_balanced`: every group equally likely."""
     replacement: bool = True
     """For `group_balanced`: draw with replacement (n draws), or each group cut to the smallest."""
+    shards: Count = 16
+    """For `blocks`: shards whose samples are mixed with each other."""
 
 
 class DataConfig(Section):

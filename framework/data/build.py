@@ -108,20 +108,37 @@ class Data:
 
     def fingerprint(self) -> str:
         """A hash of sizes, metadata and samples (of large data, some): other data gives another one."""
-        digest = hashlib.sha256()
-        for name, dataset in sorted(self.splits.items()):
-            digest.update(f"{name} {len(dataset)} {dataset.spec}".encode())
-            for column in sorted(dataset.columns):
-                digest.update(f"{column} {dataset.columns[column].names}".encode())
-                digest.update(np.ascontiguousarray(dataset.columns[column].values).tobytes())
-            count = min(len(dataset), _FINGERPRINT_NUMBERS // max(dataset.spec.num_features, 1) + 1)
-            read = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
-            inputs, targets = dataset.fetch(read, None)
-            tensors = {"inputs": inputs} if isinstance(inputs, Tensor) else inputs
-            for key, tensor in sorted(tensors.items()):
-                digest.update(key.encode() + tensor.contiguous().numpy().tobytes())
-            digest.update(targets.contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint(self.splits)
+
+
+def fingerprint(splits: Splits) -> str:
+    """A hash of sizes, metadata and samples (of large data, some): other data gives another one."""
+    digest = hashlib.sha256()
+    for name, dataset in sorted(splits.items()):
+        digest.update(f"{name} {len(dataset)} {dataset.spec}".encode())
+        for column in sorted(dataset.columns):
+            digest.update(f"{column} {dataset.columns[column].names}".encode())
+            digest.update(np.ascontiguousarray(dataset.columns[column].values).tobytes())
+        count = min(len(dataset), _FINGERPRINT_NUMBERS // max(dataset.spec.num_features, 1) + 1)
+        read = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
+        inputs, targets = dataset.fetch(read, None)
+        tensors = {"inputs": inputs} if isinstance(inputs, Tensor) else inputs
+        for key, tensor in sorted(tensors.items()):
+            digest.update(key.encode() + tensor.contiguous().numpy().tobytes())
+        digest.update(targets.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def read_splits(config: DataConfig, seed: int) -> Splits:
+    """The source's samples, split and encoded, before any transform.
+
+    Raises:
+        ConfigError: an option does not fit the data.
+        DataError: a file is missing or broken.
+    """
+    data_seed = seed if config.splits.seed is None else config.splits.seed
+    splits: Splits = registry.build("dataset", config.source, seed=data_seed)
+    return fit(make_splits(splits, config.splits, data_seed))
 
 
 def build_data(config: DataConfig, seed: int) -> Data:
@@ -135,8 +152,7 @@ def build_data(config: DataConfig, seed: int) -> Data:
         DataError: a file is missing or broken, or samples do not form what the configuration says.
     """
     data_seed = seed if config.splits.seed is None else config.splits.seed
-    splits: Splits = registry.build("dataset", config.source, seed=data_seed)
-    splits = fit(make_splits(splits, config.splits, data_seed))
+    splits = read_splits(config, seed)
     for number, section in enumerate(config.transforms):
         transform = registry.build("transform", section, seed=data_seed)
         try:
@@ -154,7 +170,8 @@ def build_data(config: DataConfig, seed: int) -> Data:
         policy_groups = sample_groups(splits["train"])
     elif config.policy_groups is not None:
         policy_groups = column_groups({"train": splits["train"]}, config.policy_groups, allow_other)
-    order = make_order(config.sampling, groups.assign(splits["train"], "train"), seed)
+    training = splits["train"]
+    order = make_order(config.sampling, groups.assign(training, "train"), seed, training.runs())
     shares = np.bincount(
         policy_groups.assign(splits["train"], "train"), order.probabilities(), minlength=len(policy_groups)
     )

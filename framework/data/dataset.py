@@ -59,6 +59,13 @@ class Dataset(ABC):
         """The samples at `positions` (k,) in words, a text per field; None if only numbers are known."""
         return None
 
+    def runs(self) -> np.ndarray | None:
+        """Positions (runs,) int64 at which a run of samples that lie in one file starts, from 0 on.
+
+        None where no sample is cheaper to read after its neighbour.
+        """
+        return None
+
 
 #: split name ("train", "validation", "test") -> its samples; before splitting, a source may give only "train"
 Splits = dict[str, Dataset]

@@ -82,7 +82,6 @@ class StepMaker(TorchDataset[GlobalBatch]):
         self.order = order
         self.plan = plan
         self.rank = rank
-        self._positions = (-1, np.zeros(0, dtype=np.int64))
         self._slices: dict[int, list[slice]] = {}
 
     @property
@@ -92,9 +91,7 @@ class StepMaker(TorchDataset[GlobalBatch]):
 
     def __getitem__(self, key: tuple[int, int]) -> GlobalBatch:
         epoch, step = key
-        if self._positions[0] != epoch:
-            self._positions = (epoch, self.order.epoch(epoch))
-        positions = self._positions[1][step * self.plan.size : (step + 1) * self.plan.size]
+        positions = self.order.positions(epoch, step * self.plan.size, (step + 1) * self.plan.size)
         count = len(positions)
         if count not in self._slices:
             self._slices[count] = self._cut(count)

@@ -7,7 +7,11 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from framework.config.schema import SamplingConfig
-from framework.data.randomness import generator
+from framework.data.randomness import generator, permuted
+from framework.errors import ConfigError, Problem
+
+#: samples whose permutation is stored, a gigabyte of it; more are permuted by arithmetic
+LARGEST_PERMUTATION = 2**27
 
 
 class Order(ABC):
@@ -20,6 +24,15 @@ class Order(ABC):
     @abstractmethod
     def epoch(self, epoch: int) -> np.ndarray:
         """Positions in the training split (draws,), int64."""
+
+    def positions(self, epoch: int, start: int, stop: int) -> np.ndarray:
+        """Draws `start` to `stop` of `epoch` (at most stop - start, at its end fewer), int64."""
+        if self._latest[0] != epoch:
+            self._latest = (epoch, self.epoch(epoch))
+        return self._latest[1][start:stop]
+
+    #: the epoch that was asked for last, whole
+    _latest: tuple[int, np.ndarray] = (-1, np.zeros(0, dtype=np.int64))
 
     @abstractmethod
     def probabilities(self) -> np.ndarray:
@@ -88,8 +101,107 @@ class GroupBalancedOrder(Order):
         return chances
 
 
-def make_order(sampling: SamplingConfig, groups: np.ndarray, seed: int) -> Order:
-    """The order that `sampling` asks for, over training samples of `groups` (samples,)."""
+class KeyedOrder(Order):
+    """Each sample once per epoch, permuted by a keyed bijection, in no memory."""
+
+    def __init__(self, num_samples: int, seed: int) -> None:
+        self.num_samples = num_samples
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def epoch(self, epoch: int) -> np.ndarray:
+        """A permutation of all positions."""
+        return self.positions(epoch, 0, self.num_samples)
+
+    def positions(self, epoch: int, start: int, stop: int) -> np.ndarray:
+        """The places to which draws `start` to `stop` are taken."""
+        draws = np.arange(start, min(stop, self.num_samples))
+        return permuted(draws, self.num_samples, self.seed, "order", epoch)
+
+    def probabilities(self) -> np.ndarray:
+        """1 / samples each, in the memory of one number."""
+        return np.broadcast_to(1 / self.num_samples, self.num_samples)
+
+
+class BlockOrder(Order):
+    """Each sample once per epoch: files are permuted, and the samples of several files at a time.
+
+    Reading then touches few files at once and each only in one stretch of the epoch.
+
+    Args:
+        starts: (files,) position at which the samples of each file start, from 0 on.
+        num_samples: samples in all files.
+        seed: of all epochs.
+        num_files: files whose samples are mixed with each other.
+    """
+
+    def __init__(self, starts: np.ndarray, num_samples: int, seed: int, num_files: int) -> None:
+        self.starts = starts
+        self.sizes = np.diff(starts, append=num_samples)
+        self.seed = seed
+        self.num_files = num_files
+        self._files: tuple[int, np.ndarray, np.ndarray] = (-1, starts, starts)
+        self._block: tuple[tuple[int, int], np.ndarray] = ((-1, -1), starts)
+
+    def __len__(self) -> int:
+        return int(self.sizes.sum())
+
+    def epoch(self, epoch: int) -> np.ndarray:
+        """A permutation of all positions, block after block."""
+        return self.positions(epoch, 0, len(self))
+
+    def positions(self, epoch: int, start: int, stop: int) -> np.ndarray:
+        """Only the blocks between `start` and `stop` are made."""
+        ends = self._permuted_files(epoch)[1]
+        stop = min(stop, len(self))
+        first, last = np.searchsorted(ends, [start, stop - 1], side="right").tolist()
+        before = int(ends[first - 1]) if first else 0
+        blocks = [self._permuted_block(epoch, block) for block in range(first, last + 1)]
+        return np.concatenate([*blocks, np.zeros(0, np.int64)])[start - before : stop - before]
+
+    def probabilities(self) -> np.ndarray:
+        """1 / samples each."""
+        return np.full(len(self), 1 / len(self))
+
+    def _permuted_files(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The files in the order of `epoch`, and the draw at which each block ends."""
+        if self._files[0] != epoch:
+            files = generator(self.seed, "order", epoch, "files").permutation(len(self.starts))
+            ends = np.cumsum(np.add.reduceat(self.sizes[files], np.arange(0, len(files), self.num_files)))
+            self._files = (epoch, files, ends)
+        return self._files[1:]
+
+    def _permuted_block(self, epoch: int, block: int) -> np.ndarray:
+        if self._block[0] != (epoch, block):
+            files = self._permuted_files(epoch)[0][block * self.num_files : (block + 1) * self.num_files]
+            inside = [np.arange(self.starts[f], self.starts[f] + self.sizes[f]) for f in files]
+            random = generator(self.seed, "order", epoch, "block", block)
+            self._block = ((epoch, block), random.permutation(np.concatenate(inside)))
+        return self._block[1]
+
+
+def make_order(
+    sampling: SamplingConfig, groups: np.ndarray, seed: int, runs: np.ndarray | None = None
+) -> Order:
+    """The order that `sampling` asks for, over training samples of `groups` (samples,).
+
+    Args:
+        sampling: which order.
+        groups: (samples,) group ids.
+        seed: of all epochs.
+        runs: where the samples of each file start, as `Dataset.runs` says it.
+
+    Raises:
+        ConfigError: blocks are asked for, but the data lies in no files.
+    """
+    if sampling.name == "blocks":
+        if runs is None:
+            text = "`blocks` needs data in shards, and this data is in none of them; use uniform"
+            raise ConfigError([Problem("data.sampling.name", text)])
+        return BlockOrder(runs, len(groups), seed, sampling.shards)
     if sampling.name == "uniform":
-        return UniformOrder(len(groups), seed)
+        make = UniformOrder if len(groups) <= LARGEST_PERMUTATION else KeyedOrder
+        return make(len(groups), seed)
     return GroupBalancedOrder(groups, seed, sampling.replacement)

@@ -78,6 +78,10 @@ class View(Dataset):
         """What the base says of the samples, unless their inputs are changed here."""
         return self.base.readable(positions) if self.input_map is None else None
 
+    def runs(self) -> np.ndarray | None:
+        """Those of the base."""
+        return self.base.runs()
+
 
 def single_input(inputs: Inputs) -> Tensor:
     """The inputs as one tensor.

@@ -1,0 +1,274 @@
+"""A manifest for shards that another program wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from framework.data.batch import DataSpec
+from framework.data.shards import tar
+from framework.data.shards.content import ShardContent, joined, read_content
+from framework.data.shards.decode import DECODERS, array_header, kind_of
+from framework.data.shards.index import compact, write_index
+from framework.data.shards.manifest import Groups, InputField, Manifest, Shard, Split
+from framework.data.shards.metadata import SINGLE, Facts, name_of, read_facts
+from framework.data.shards.pool import in_processes
+from framework.data.shards.tar import TarError
+from framework.errors import DataError, UserError
+from framework.files import writing
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was read of one shard."""
+
+    content: ShardContent
+    facts: list[Facts]
+
+
+class _Reading:
+    """Reads one shard; picklable."""
+
+    def __init__(self, member: str, origins: Sequence[str]) -> None:
+        self.member = member
+        self.origins = origins
+
+    def __call__(self, path: Path) -> Found:
+        return Found(
+            read_content(path, [self.member]), read_facts(path, self.origins) if self.origins else []
+        )
+
+
+def index_shards(
+    files: Mapping[str, Sequence[str]],
+    folder: Path,
+    *,
+    member: str | None = None,
+    label: str | None = None,
+    columns: Sequence[str] = (),
+    workers: int = 0,
+    progress: Callable[[int], None] = lambda shards: None,
+) -> Manifest:
+    """Read every shard once and write index and manifest into `folder`; the shards stay where they are.
+
+    Args:
+        files: split -> paths of its shards, in order.
+        folder: made if it does not exist.
+        member: extension of the input; None takes the first image, else array, tensor or text.
+        label: `cls`, `txt` or a key of the .json member; None looks for `cls`, then for the key `label`.
+        columns: further keys of the .json member, each a metadata column.
+        workers: background processes.
+        progress: called with 1 for every shard.
+
+    Raises:
+        DataError: a shard is broken, or holds no such member or value; names all faults.
+        UserError: the folder cannot be written.
+    """
+    paths = [Path(file) for shards in files.values() for file in shards]
+    sample = _first_sample(paths[0])
+    member = member or _input_member(paths[0], sample)
+    kind_of(member)
+    label = label or _label(paths[0], sample)
+    reading = _Reading(member, [label, *columns])
+    found: list[Found] = []
+    faults: list[str] = []
+    for result in in_processes(reading, paths, workers):
+        if isinstance(result, UserError):
+            faults.append(str(result))
+        else:
+            found.append(result)
+        progress(1)
+    if faults:
+        raise DataError("\n  ".join([f"{len(faults)} bad shards:", *faults]))
+    _check_members(paths, found, member)
+    field = _field(paths[0], found, member)
+    return _write(files, folder, found, field, label, columns)
+
+
+def _first_sample(path: Path) -> dict[str, int]:
+    try:
+        members = tar.scan(tar.mapped(path))
+        first = next(tar.group(members), None)
+    except (OSError, TarError) as error:
+        raise DataError(f"shard {path}: {error}") from error
+    if first is None:
+        raise DataError(f"shard {path}: holds no sample (a file whose name has an extension)")
+    return first[1]
+
+
+def _input_member(path: Path, sample: Mapping[str, int]) -> str:
+    refused = []
+    found: dict[str, str] = {}
+    for extension in sample:
+        try:
+            found.setdefault(kind_of(extension), extension)
+        except ValueError as error:
+            if extension not in SINGLE:
+                refused.append(str(error))
+    for kind in ("image", "array", "tensor", "text"):
+        if kind in found:
+            return found[kind]
+    listed = ", ".join(f".{extension}" for extension in sample)
+    raise DataError(
+        f"shard {path}: no member can be the input ({listed}); {'; '.join(refused) or 'give --input'}"
+    )
+
+
+def _label(path: Path, sample: Mapping[str, int]) -> str:
+    if "cls" in sample:
+        return "cls"
+    if "json" in sample and read_facts(path, ["label"])[0].values[0] is not None:
+        return "label"
+    raise DataError(
+        f"shard {path}: no member .cls and no key 'label' in .json; say where labels are: --label KEY"
+    )
+
+
+def _check_members(paths: Sequence[Path], found: Sequence[Found], member: str) -> None:
+    """Raises DataError for samples without the input, all shards together."""
+    faults = []
+    for path, one in zip(paths, found, strict=True):
+        missing = np.flatnonzero(one.content.arrays[f"offset.{member}"] == 0)
+        if len(missing):
+            keys = ", ".join(one.content.keys[int(k)] for k in missing[:3])
+            faults.append(f"shard {path}: {len(missing)} samples have no .{member}: {keys}")
+    if faults:
+        raise DataError("\n  ".join(faults))
+
+
+def _field(path: Path, found: Sequence[Found], member: str) -> InputField:
+    """What the first sample says of all."""
+    kind = kind_of(member)
+    arrays = found[0].content.arrays
+    start, size = int(arrays[f"offset.{member}"][0]), int(arrays[f"size.{member}"][0])
+    content = tar.mapped(path)[start : start + size]
+    try:
+        if kind == "image":
+            return _image_field(member, content)
+        if kind == "text":
+            longest = max(int(one.content.arrays[f"size.{member}"].max(initial=1)) for one in found)
+            return InputField(member=member, kind="text", dtype="uint8", shape=(longest,))
+        if kind == "array":
+            _, dtype, shape = array_header(content)
+        else:
+            dtype, shape = _decoded(member, kind, content)
+    except ValueError as error:
+        raise DataError(f"shard {path}, sample {found[0].content.keys[0]}: .{member} {error}") from error
+    scale = 255 if dtype == np.uint8 and len(shape) >= 2 else 1
+    return InputField.model_validate(
+        {"member": member, "kind": kind, "dtype": dtype.name, "shape": shape, "scale": scale}
+    )
+
+
+def _image_field(member: str, content: bytes) -> InputField:
+    import io
+
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+            channels = 1 if image.mode in ("1", "L", "I", "I;16") else 3
+            width, height = image.size
+    except OSError as error:
+        raise ValueError(f"cannot be decoded as an image: {error}") from error
+    return InputField(member=member, kind="image", dtype="uint8", shape=(channels, height, width), scale=255)
+
+
+def _decoded(member: str, kind: str, content: bytes) -> tuple[np.dtype, tuple[int, ...]]:
+    """Type and shape of a member that says them only when it is decoded."""
+    probe = InputField.model_validate({"member": member, "kind": kind, "dtype": "float32", "shape": ()})
+    numbers = DECODERS[kind](content, probe, None)
+    return numbers.dtype, numbers.shape
+
+
+def _write(
+    files: Mapping[str, Sequence[str]],
+    folder: Path,
+    found: Sequence[Found],
+    field: InputField,
+    label: str,
+    columns: Sequence[str],
+) -> Manifest:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    names: dict[str, tuple[str, ...]] = {}
+    ids: dict[str, list[np.ndarray]] = {}
+    real = _is_real(found)
+    for place, column in enumerate(["label", *columns]):
+        if place or not real:
+            names[column], ids[column] = _column([one.facts[place] for one in found])
+            if not names[column]:
+                raise DataError(f"no sample has a value of '{columns[place - 1] if place else label}'")
+    if "label" in names and any((part < 0).any() for part in ids["label"]):
+        missing = sum(int((part < 0).sum()) for part in ids["label"])
+        raise DataError(f"{missing} samples have no label ('{label}')")
+    group_column = "label" if not real else next(iter(columns), None)
+    group_names = names[group_column] if group_column else ("all",)
+    arrays: dict[str, np.ndarray] = {}
+    splits: dict[str, Split] = {}
+    counts: dict[str, tuple[int, ...]] = {}
+    first = 0
+    for split, paths in files.items():
+        part = slice(first, first + len(paths))
+        first += len(paths)
+        own = found[part]
+        arrays |= {f"{split}/{key}": array for key, array in joined([one.content for one in own]).items()}
+        for column, parts in ids.items():
+            arrays[f"{split}/column.{column}"] = compact(np.concatenate(parts[part]), len(names[column]))
+        if real:
+            values = [np.array(one.facts[0].values, np.float32)[one.facts[0].ids] for one in own]
+            arrays[f"{split}/target"] = np.concatenate(values)
+        group_ids = (
+            ids[group_column][part] if group_column else [np.zeros(len(o.content), np.int64) for o in own]
+        )
+        inside = [np.bincount(g[g >= 0], minlength=len(group_names)).tolist() for g in group_ids]
+        counts[split] = tuple(np.sum(inside, axis=0).tolist())
+        shards = [
+            Shard(
+                file=_file(path, folder), bytes=one.content.bytes, sha256=one.content.sha256,
+                samples=len(one.content), groups=tuple(count),
+            )
+            for path, one, count in zip(paths, own, inside, strict=True)
+        ]  # fmt: skip
+        splits[split] = Split(samples=sum(shard.samples for shard in shards), shards=tuple(shards))
+    spec = DataSpec(field.shape, None if real else len(names["label"]))
+    manifest = Manifest(
+        inputs={"": field},
+        input_shape=field.shape,
+        classes=None if spec.num_classes is None else names["label"],
+        num_tokens=256 if field.kind == "text" else None,
+        columns=names,
+        origins={"label" if not real else "target": label},
+        groups=Groups(columns=(group_column,) if group_column else (), names=group_names, counts=counts),
+        splits=splits,
+    )
+    return write_index(folder, arrays, manifest)
+
+
+def _is_real(found: Sequence[Found]) -> bool:
+    """Whether labels are real numbers: all are numbers, and some no integers."""
+    values = {value for one in found for value in one.facts[0].values}
+    return any(isinstance(v, float) for v in values) and all(isinstance(v, int | float) for v in values)
+
+
+def _column(facts: Sequence[Facts]) -> tuple[tuple[str, ...], list[np.ndarray]]:
+    """Names of the values over all shards, numbers in their order and then texts, and ids into them."""
+    values = {value for one in facts for value in one.values if value is not None}
+    ordered = sorted(values, key=lambda v: (isinstance(v, str), v))
+    names = tuple(dict.fromkeys(map(name_of, ordered)))
+    place = {name: number for number, name in enumerate(names)}
+    ids = []
+    for one in facts:
+        numbers = [-1 if value is None else place[name_of(value)] for value in one.values]
+        ids.append(np.array(numbers, np.int64)[one.ids])
+    return names, ids
+
+
+def _file(path: str, folder: Path) -> str:
+    """How the manifest in `folder` names a shard."""
+    absolute = Path(path).absolute()
+    inside = absolute.is_relative_to(folder.absolute())
+    return str(absolute.relative_to(folder.absolute())) if inside else str(absolute)
