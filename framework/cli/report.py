@@ -1,9 +1,9 @@
-"""usage: python -m framework report RUN [--out FILE]
+"""usage: python -m framework report FOLDER [--out FILE]
 
-Write the report of a run: one HTML file that opens offline in any browser.
+Write the report of a run or a comparison: one HTML file that opens offline in any browser.
 
-  RUN             a run folder, of a finished run or of one that is still going on
-  --out           the file to write, by default report.html in the run folder
+  FOLDER          of a run, finished or still going on, or of a comparison
+  --out           the file to write, by default report.html in the folder
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from pathlib import Path
 
 from framework.cli.arguments import parse
 from framework.errors import EXIT_OK, UserError
+from framework.reporting.report.comparison.read import COMPARISON
 from framework.run_folder import is_run_folder
 
 
 def main(words: Sequence[str]) -> int:
     """Write one report and print where it is."""
     arguments = parse(words, flags=("out",))
-    arguments.expect_names(1, 1, "report RUN [--out FILE]")
+    arguments.expect_names(1, 1, "report FOLDER [--out FILE]")
     if arguments.overrides or arguments.conf:
-        raise UserError("report takes a run folder and no overrides: the run is as it was trained")
+        raise UserError("report takes a folder and no overrides: a run is as it was trained")
     folder = Path(arguments.names[0])
-    if not is_run_folder(folder):
-        raise UserError(f"{folder} is not a run folder")
+    if not is_run_folder(folder) and not (folder / COMPARISON).is_file():
+        raise UserError(f"{folder} is neither a run folder nor one of a comparison")
     from framework.reporting.report.write import write_report
 
     out = Path(arguments.flags["out"]) if "out" in arguments.flags else None

@@ -32,11 +32,13 @@ class Remarks:
     Attributes:
         items: one sentence or two each.
         nothing: what to say without any.
+        alarming: whether they are a warning.
     """
 
     kind: ClassVar[str] = "remarks"
     items: Sequence[str]
     nothing: str
+    alarming: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From a run folder to report.html."""
+"""From the folder of a run or a comparison to report.html."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framework.files import replace_text, writing
+from framework.reporting.report.comparison.page import comparison_page
+from framework.reporting.report.comparison.read import COMPARISON, read_comparison
 from framework.reporting.report.page import render
 from framework.reporting.report.read import read_run
 from framework.reporting.report.run_page import run_page
@@ -18,16 +20,18 @@ REPORT = "report.html"
 _log = logging.getLogger("framework.report")
 
 
-def write_report(run_dir: Path, out: Path | None = None) -> Path:
-    """Write the report of the run in `run_dir` to `out`, by default into its folder; returns where it is.
+def write_report(folder: Path, out: Path | None = None) -> Path:
+    """Write the report of a run or comparison to `out`, by default into its folder; returns where it is.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: comparison.json is broken, or the file cannot be written.
     """
-    path = run_dir / REPORT if out is None else out
+    is_comparison = (folder / COMPARISON).is_file()
+    page = comparison_page(read_comparison(folder)) if is_comparison else run_page(read_run(folder))
+    path = folder / REPORT if out is None else out
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(path, render(run_page(read_run(run_dir))))
+        replace_text(path, render(page))
     return path
 
 

@@ -245,9 +245,9 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"{out}\n"
     assert out.stat().st_size > 1_000_000
     assert main(["report", str(tmp_path / "nothing")]) == 2
-    assert "is not a run folder" in capsys.readouterr().err
+    assert "is neither a run folder nor" in capsys.readouterr().err
     assert main(["report", str(folder), "policy=erm"]) == 2
-    assert "takes a run folder and no overrides" in capsys.readouterr().err
+    assert "takes a folder and no overrides" in capsys.readouterr().err
 
 
 def test_the_verb_waits_neither_for_torch_nor_for_plotly(tmp_path: Path) -> None:
