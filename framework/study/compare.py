@@ -120,7 +120,7 @@ def _publish(
         _line(console, "")
         _line(
             console,
-            f"saved: {', '.join(str(folder / name) for name in (files.JSON, files.CSV, files.MARKDOWN))}",
+            f"saved: {', '.join(str(folder / name) for name in files.NAMES)}",
         )
 
 

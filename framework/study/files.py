@@ -1,4 +1,4 @@
-"""A comparison on the disk: everything as JSON, one row per metric and arm as CSV, the page as Markdown."""
+"""A comparison on the disk: everything as JSON, a row per metric and arm as CSV, and pages to read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.files import replace_text, writing
+from framework.reporting.report.write import REPORT, write_report
 from framework.run_folder import environment
 from framework.study.arms import Arm
 from framework.study.comparison import Comparison, as_data
@@ -20,6 +21,7 @@ from framework.study.tables import main_rows, markdown_table, other_rows
 JSON = "comparison.json"
 CSV = "comparison.csv"
 MARKDOWN = "comparison.md"
+NAMES = (JSON, CSV, MARKDOWN, REPORT)
 VERSION = 1
 
 
@@ -31,7 +33,7 @@ def save(
     notes: Sequence[str],
     provenance: Mapping[str, Any],
 ) -> None:
-    """Write the three files.
+    """Write the four files.
 
     Args:
         folder: where.
@@ -62,6 +64,7 @@ def save(
         replace_text(folder / JSON, f"{text}\n")
         replace_text(folder / CSV, _csv(as_data(comparison)))
         replace_text(folder / MARKDOWN, markdown(comparison, verdicts, notes))
+    write_report(folder)
 
 
 def markdown(comparison: Comparison, verdicts: Sequence[str], notes: Sequence[str]) -> str:

@@ -123,7 +123,7 @@ def _allowed(override: Override, tuning: bool, commands: Sequence[str], problems
     if section not in known:
         offered = (*known, *commands)
         problems.append(Problem(key, f"unknown key{nearest(section, offered)}", COMMAND_LINE))
-    elif key in OWN or section in OWN and section != "run":
+    elif key in OWN or (section in OWN and section != "run"):
         message = (
             "seeds=5 or seeds=[3,7] chooses the seeds" if section == "seed" else "belongs to the command"
         )

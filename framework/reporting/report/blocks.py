@@ -178,14 +178,14 @@ class Page:
     Attributes:
         title: of the document.
         question: what the report answers.
-        answer: the verdict, a paragraph.
+        answers: the verdict, in paragraphs.
         details: label and text of what identifies the run or study.
         notice: why the numbers are preliminary, empty if they are not.
     """
 
     title: str
     question: str
-    answer: str
+    answers: Sequence[str]
     details: Sequence[tuple[str, str]]
     sections: Sequence[Section]
     notice: str = ""

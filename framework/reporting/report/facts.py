@@ -1,13 +1,9 @@
-"""What only a live run knows and its report needs: names of classes, samples to show, memory."""
+"""What only a live run knows and its report needs: its description, names of classes, samples to show."""
 
 from __future__ import annotations
 
-import resource
-import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
-
-import torch
 
 from framework.data.preview import preview
 from framework.reporting.report.measures import is_number
@@ -35,15 +31,8 @@ def facts_of(run: Run) -> Facts:
             }
             for entry, shown in zip(entries, previews, strict=True)
         ],
-        peak_memory_bytes=_resident_bytes(),
-        device_memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
     )
 
 
 def _is_plain(value: object) -> bool:
     return isinstance(value, str) or is_number(value)
-
-
-def _resident_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes

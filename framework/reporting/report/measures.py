@@ -72,8 +72,7 @@ def said(value: Any) -> str:
 
 def spoken(metric: str) -> str:
     """A metric's name in words: `worst_group_accuracy` -> `worst-group accuracy`."""
-    return (
-        metric.replace("worst_group_", "worst-group ")
-        .replace("group_average_", "group-average ")
-        .replace("_", " ")
-    )
+    if metric == "ece":
+        return "calibration error (ECE)"
+    hyphened = metric.replace("worst_group_", "worst-group ").replace("group_average_", "group-average ")
+    return hyphened.replace("_", " ")

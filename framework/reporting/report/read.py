@@ -32,15 +32,11 @@ class Facts:
         summary: label and text of what describes the run.
         class_names: one per class.
         samples: training samples that counted most, each with index, group, weight, loss, and its preview.
-        peak_memory_bytes: largest resident memory of the process that reported.
-        device_memory_bytes: largest memory on its accelerator, None without one.
     """
 
     summary: Sequence[tuple[str, str]] = ()
     class_names: Sequence[str] = ()
     samples: Sequence[Mapping[str, Any]] = ()
-    peak_memory_bytes: int | None = None
-    device_memory_bytes: int | None = None
 
     def write(self, run_dir: Path) -> None:
         """Replace report.json.

@@ -42,7 +42,7 @@ def run_page(run: RunFiles) -> Page:
     return Page(
         title=f"Run {run.name}",
         question=_question(run),
-        answer=judgement.answer,
+        answers=[judgement.answer],
         details=_details(run),
         sections=[Section("doubts", "Before you believe it", [remarks]), *evidence],
         notice=judgement.notice,

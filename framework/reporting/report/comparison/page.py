@@ -25,7 +25,7 @@ def comparison_page(comparison: ComparisonFiles) -> Page:
     return Page(
         title="Comparison of " + ", ".join(arm.name for arm in comparison.arms),
         question=question,
-        answer=" ".join(map(str, comparison.content.get("verdicts", ()))),
+        answers=[str(verdict) for verdict in comparison.content.get("verdicts", ())],
         details=_details(comparison),
         sections=[*evidence[:1], *method, *evidence[1:]],
         notice=_notice(comparison),

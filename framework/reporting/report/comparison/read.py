@@ -56,7 +56,9 @@ class ComparedRun:
 
     def value(self, metric: str) -> float | None:
         """A metric on the compared split, or a cost."""
-        value = self.content.get("metrics", {}).get(metric, self.content.get("costs", {}).get(metric))
+        # The evaluation that gave the metrics has `seconds` of its own, which are not the run's.
+        costs = self.content.get("costs", {})
+        value = costs[metric] if metric in costs else self.content.get("metrics", {}).get(metric)
         return float(value) if is_number(value) else None
 
 

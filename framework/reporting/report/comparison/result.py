@@ -38,7 +38,7 @@ def other_metrics(comparison: ComparisonFiles) -> Section | None:
     others = [metric for metric in comparison.metrics if metric != comparison.metric]
     if not others:
         return None
-    plots: list[Block] = [_strips(comparison, metric) for metric in others]
+    plots: list[Block] = [_strips(comparison, metric) for metric in others if not metric.endswith("_bytes")]
     tables: list[Block] = [_table(comparison, metric) for metric in others]
     return Section("others", "Other metrics and cost", [*plots, *tables])
 
@@ -84,6 +84,7 @@ def _strips(comparison: ComparisonFiles, metric: str) -> Plot:
             "ticktext": [shorten(arm.name, 24) for arm in arms],
             "range": [-0.5, len(arms) - 0.5],
             "showgrid": False,
+            "zeroline": False,
         },
         "yaxis": {"title": {"text": spoken(metric)}},
         "hovermode": "closest",
@@ -143,6 +144,7 @@ def _differences(comparison: ComparisonFiles, metric: str) -> Plot | None:
             "ticktext": names,
             "range": [-0.6, len(tested) - 0.4],
             "showgrid": False,
+            "zeroline": False,
         },
         "hovermode": "closest",
         "showlegend": False,

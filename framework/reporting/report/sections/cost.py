@@ -9,6 +9,11 @@ from framework.reporting.report.measures import Record, is_number
 from framework.reporting.report.read import RunFiles
 from framework.reporting.text import duration
 
+_MEMORY = {
+    "largest memory of the process": "peak_memory_bytes",
+    "largest memory on the device": "peak_device_memory_bytes",
+}
+
 
 def section(run: RunFiles) -> Section | None:
     """Sums over all processes that worked on the run, one after the other."""
@@ -33,10 +38,10 @@ def section(run: RunFiles) -> Section | None:
         rows.append(
             ("starts", f"{starts}: stopped and continued {starts - 1} time{'s' if starts > 2 else ''}")
         )
-    if run.facts.peak_memory_bytes:
-        rows.append(("largest memory of the process", _size(run.facts.peak_memory_bytes)))
-    if run.facts.device_memory_bytes:
-        rows.append(("largest memory on the device", _size(run.facts.device_memory_bytes)))
+    for label, key in _MEMORY.items():
+        known = [start[key] for start in run.environments if start.get(key)]
+        if known:
+            rows.append((label, _size(max(known))))
     return Section("cost", "Cost", [Facts(rows)])
 
 
