@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
@@ -128,3 +129,12 @@ def with_columns(dataset: Dataset, columns: Mapping[str, Column]) -> Dataset:
             dataset.inputs, dataset.targets, dataset.spec, columns, dataset.extra, dataset.decoder
         )
     return View(dataset, dataset.spec, columns)
+
+
+def with_extra(dataset: Dataset, name: str, values: np.ndarray) -> Dataset:
+    """The dataset with a further extra column (samples, ...), float32."""
+    changed = copy.copy(dataset)
+    if isinstance(changed, View):
+        changed.base = with_extra(changed.base, name, values)
+    changed.extra = {**dataset.extra, name: values}
+    return changed
