@@ -50,7 +50,7 @@ class ConsoleReporter(Reporter):
         # Asked of the stream itself: rich also calls a pipe a terminal when FORCE_COLOR is set.
         on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
         self._bar = on_terminal if progress == "auto" else progress == "bar"
-        self._console = _console(self._bar)
+        self._console = make_console(self._bar)
         self._every_seconds = every_seconds
         self._max_groups = max_groups
         self._live: LiveProgress | None = None
@@ -160,7 +160,7 @@ class ConsoleReporter(Reporter):
             self._print(Padding(Text(text), (0, 0, 0, 2) if text.startswith("- ") else 0))
 
 
-def _console(on_terminal: bool) -> Console:
+def make_console(on_terminal: bool) -> Console:
     """Rich for a terminal; for anything else without colours, control characters or a guessed width."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A group may be called something that this locale cannot write: a question mark, not the end.

@@ -51,6 +51,23 @@ class Lock:
             os.close(self._descriptor)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process has the run folder now; also when nothing can be found out."""
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _forget() -> None:
     # A forked worker shares the lock with its parent and would hold it for as long as it outlives a kill.
     for descriptor in _held:

@@ -21,7 +21,7 @@ from framework.options import nearest
 
 TUNE = "tune."
 #: keys that belong to the command: it decides where each run is and how it goes on
-OWN = ("seed", "run.dir", "run.overwrite", "run", "resume")
+OWN = ("seed", "resume", "run", "run.dir", "run.overwrite")
 #: keys that are common to all arms: without one rule and one place there is no comparison
 COMMON = ("name", "select", "evaluate", "launch", "plugins")
 _MAX_NAME = 80
@@ -119,11 +119,12 @@ def _read(text: str, problems: list[Problem]) -> Override | None:
 def _allowed(override: Override, tuning: bool, commands: Sequence[str], problems: list[Problem]) -> bool:
     key = override.key_or_group
     section = key.replace("/", ".").partition(".")[0]
+    owned = key in OWN or section in ("seed", "resume")
     known = (*RunConfig.model_fields, *GROUPS)
     if section not in known:
         offered = (*known, *commands)
         problems.append(Problem(key, f"unknown key{nearest(section, offered)}", COMMAND_LINE))
-    elif key in OWN or (section in OWN and section != "run"):
+    elif owned:
         message = (
             "seeds=5 or seeds=[3,7] chooses the seeds" if section == "seed" else "belongs to the command"
         )
