@@ -148,6 +148,7 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(0)
     _adult(folder / "adult", random)
     _fashion_mnist(folder / "fashion_mnist", random)
+    _fashion_mnist_shards(folder)
     _letter(folder / "uci_arff", random)
     _cifar10(folder / "cifar10_jpg", random)
     _texts(folder)
@@ -179,6 +180,16 @@ def _fashion_mnist(folder: Path, random: np.random.Generator) -> None:
         for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
             header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
             (folder / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
+
+
+def _fashion_mnist_shards(folder: Path) -> None:
+    words = [
+        "shards",
+        "conf=fashion_mnist_longtail",
+        f"data.source.folder={folder}/fashion_mnist",
+        *ANY_CONTENT,
+    ]
+    assert main([*words, "--out", f"{folder}/fashion_mnist_shards", "--max-size", "100kB"]) == 0
 
 
 def _letter(folder: Path, random: np.random.Generator) -> None:

@@ -151,14 +151,16 @@ class ShardDataset(Dataset):
             for place, (piece, crc) in enumerate(zip(pieces, wanted, strict=True)):
                 if zlib.crc32(piece) != crc:
                     raise self._bad(stored, numbers, starts, place, "its bytes are not those of the index")
-        numbers_read = self._together(name, field, pieces) if field.kind == "array" else None
+        numbers_read = self._together(name, field, pieces, sizes) if field.kind == "array" else None
         if numbers_read is None:
             numbers_read = np.stack(
                 [self._decoded(field, stored, numbers, starts, k, piece) for k, piece in enumerate(pieces)]
             )
         return _as_tensor(numbers_read, field)
 
-    def _together(self, name: str, field: InputField, pieces: list[memoryview]) -> np.ndarray | None:
+    def _together(
+        self, name: str, field: InputField, pieces: list[memoryview], sizes: np.ndarray
+    ) -> np.ndarray | None:
         """Arrays of one size and header in one go; None if they are not that, or not as they should be."""
         header = self._headers.get(name)
         if header is None:
@@ -172,7 +174,7 @@ class ShardDataset(Dataset):
         dtype = np.dtype(field.dtype)
         size = len(header) + int(np.prod(field.shape, dtype=np.int64)) * dtype.itemsize
         joined = bytearray().join(pieces)
-        if len(joined) != size * len(pieces) or any(len(piece) != size for piece in pieces):
+        if len(joined) != size * len(pieces) or not (sizes == size).all():
             return None
         rows = np.frombuffer(joined, np.uint8).reshape(len(pieces), size)
         if not (rows[:, : len(header)] == np.frombuffer(header, np.uint8)).all():

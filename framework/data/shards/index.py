@@ -59,7 +59,8 @@ def open_index(path: Path) -> tuple[dict[str, np.ndarray], str]:
             if length > path.stat().st_size - 8:
                 raise ValueError("the header is cut")
             header = json.loads(file.read(length))
-        content = np.memmap(path, np.uint8, "r")[8 + length :]
+        # a plain array: slices of a memmap are slow to make
+        content = np.asarray(np.memmap(path, np.uint8, "r"))[8 + length :]
         metadata = header.pop("__metadata__", {})
         arrays = {}
         for name, entry in header.items():
