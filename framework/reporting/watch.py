@@ -33,7 +33,7 @@ _PLAIN_BARS = "_.-=+*#@"
 _LABEL_WIDTH = 22
 _NUMBER_WIDTH = 10
 #: lines that are not rows of the table of groups
-_OTHER_LINES = 22
+_OTHER_LINES = 29
 
 
 @dataclass

@@ -75,6 +75,7 @@ class Board:
         position = self._running.pop(trial, None)
         known = trial in self._outcomes
         self._outcomes[trial] = outcome
+        self._drawn = 0.0  # the next tick draws at once
         if known:
             return
         if position is None:

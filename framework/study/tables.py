@@ -20,19 +20,20 @@ def main_rows(comparison: Comparison) -> tuple[list[str], Rows]:
     """Headings and rows of the metric that checkpoints were selected by."""
     metric = comparison.metric
     paired = comparison.is_paired
-    headings = ["arm", "seeds", "mean ± std", "difference", "95 % interval", "p"]
-    adjusted = len(comparison.arms) > 2
-    headings += ["p (Holm)"] if adjusted else []
-    headings += ["Wilcoxon p", "wins:ties:losses"] if paired else []
+    # The adjusted p-values alone: beside them the others would be taken for results.
+    headings = ["arm", "seeds", "mean ± std", "difference", "95 % interval"]
+    headings.append("p (Holm)" if len(comparison.arms) > 2 else "p")
+    ranked = any(test is not None and test.wilcoxon_p_holm is not None for test in comparison.tests[metric])
+    headings += ["Wilcoxon p"] if ranked else []
+    headings += ["wins:ties:losses"] if paired else []
     rows = []
     for place, (arm, cell) in enumerate(zip(comparison.arms, comparison.cells[metric], strict=True)):
         test = comparison.tests[metric][place - 1] if place else None
         row = [arm.name, str(len(cell.values)), mean_and_std(metric, cell), *_difference(metric, test)]
-        row.append(p_value(test.difference.t_p) if test else "")
-        if adjusted:
-            row.append(p_value(test.t_p_holm) if test else "")
-        if paired:
+        row.append(p_value(test.t_p_holm) if test else "")
+        if ranked:
             row.append(p_value(test.wilcoxon_p_holm) if test else "")
+        if paired:
             row.append(f"{test.wins}:{test.ties}:{test.losses}" if test else "")
         rows.append(row)
     return headings, rows
@@ -64,7 +65,8 @@ def rich_table(title: str, headings: Sequence[str], rows: Rows, width: int) -> T
     )
     table.add_column(headings[0], overflow="fold")
     for heading in headings[1:]:
-        table.add_column(heading, justify="right", overflow="fold")
+        # In a narrow terminal the longest heading must not take the room of the numbers.
+        table.add_column(heading.replace(":losses", ":\nlosses"), justify="right", overflow="fold")
     for row in rows:
         table.add_row(Text(shorten(row[0], max(16, width // 3))), *map(Text, row[1:]))
     return table
