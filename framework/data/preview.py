@@ -16,6 +16,8 @@ from framework.data.dataset import Dataset
 _CHANNELS = (1, 2, 3)
 #: longer sides are scaled down to this many pixels
 _MAX_SIDE = 128
+#: characters of a text
+_MAX_TEXT = 600
 #: of a sample that is only numbers, so many are shown
 _MAX_NUMBERS = 12
 
@@ -50,7 +52,8 @@ def preview(dataset: Dataset, positions: Sequence[int]) -> list[Preview]:
     for place in range(len(positions)):
         target = _target(dataset, targets[place])
         if readable is not None:
-            previews.append(Preview(target, fields=readable[place]))
+            fields = {name: _beginning(text, _MAX_TEXT) for name, text in readable[place].items()}
+            previews.append(Preview(target, fields=fields))
         elif isinstance(inputs, Tensor) and _is_picture(inputs[place]):
             previews.append(Preview(target, image=_png(inputs[place])))
         else:
@@ -58,10 +61,16 @@ def preview(dataset: Dataset, positions: Sequence[int]) -> list[Preview]:
     return previews
 
 
+def _beginning(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]} ..."
+
+
 def _target(dataset: Dataset, target: Tensor) -> str:
     if dataset.spec.num_classes is not None and target.dim() == 0:
         names = dataset.spec.class_names
         return names[int(target)] if names else str(int(target))
+    if dataset.spec.next_tokens:
+        return "the next tokens"
     return ", ".join(f"{value:.6g}" for value in target.flatten().tolist()[:_MAX_NUMBERS])
 
 

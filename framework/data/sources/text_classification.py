@@ -75,7 +75,7 @@ def text_classification(
         spec = DataSpec((length,), len(names), names, num_tokens=coder.num_tokens)
         texts = [coder.encode([document.fields[name] for name in text]) for document in documents]
         tokens, lengths = padded(texts, length, coder.end, compact(coder.num_tokens))
-        splits[split] = PaddedTexts(tokens, lengths, spec, columns)
+        splits[split] = PaddedTexts(tokens, lengths, spec, columns, coder)
     return splits
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from framework.data.batch import DataSpec, Inputs
 from framework.data.dataset import Column, Dataset
 from framework.data.in_memory import select_metadata
-from framework.data.text.tokenizer import Tokenizer, compact
+from framework.data.text.tokenizer import Tokenizer, compact, readable
 from framework.data.unfitted import Unfitted
 
 #: target of a position that counts nowhere, as `tasks.language_modeling` has it
@@ -81,7 +81,7 @@ class Documents(Unfitted):
         return TokenBlocks(
             np.concatenate(streams).astype(compact(self.tokenizer.num_tokens)),
             np.concatenate(starts),
-            self.tokenizer.end,
+            self.tokenizer,
             self.spec,
             {"domain": Column(np.concatenate(domains), domain.names)},
             {
@@ -101,7 +101,7 @@ class TokenBlocks(Dataset):
     Args:
         tokens: all of them, in memory in two or four bytes each.
         starts: (blocks,) where each block begins.
-        filler: input where a short block has no token.
+        tokenizer: that made the ids; its `end` is the input where a short block has no token.
         spec: of the blocks.
         columns: `domain`.
         extra: `num_tokens` counted in each block, `num_bytes` that they stand for, and what else there is.
@@ -111,14 +111,14 @@ class TokenBlocks(Dataset):
         self,
         tokens: np.ndarray,
         starts: np.ndarray,
-        filler: int,
+        tokenizer: Tokenizer,
         spec: DataSpec,
         columns: Mapping[str, Column],
         extra: Mapping[str, np.ndarray],
     ) -> None:
         self.tokens = tokens
         self.starts = starts
-        self.filler = filler
+        self.tokenizer = tokenizer
         self.spec = spec
         self.columns = columns
         self.extra = extra
@@ -132,11 +132,17 @@ class TokenBlocks(Dataset):
         places = self.starts[positions][:, None] + steps
         counted = steps < self.extra["num_tokens"][positions][:, None]
         last = len(self.tokens) - 1
-        inputs = np.where(counted, self.tokens[places.clip(max=last)], self.filler).astype(np.int64)
+        inputs = np.where(counted, self.tokens[places.clip(max=last)], self.tokenizer.end).astype(np.int64)
         targets = np.where(counted, self.tokens[(places + 1).clip(max=last)].astype(np.int64), NO_TOKEN)
         return torch.from_numpy(inputs), torch.from_numpy(targets)
 
     def select(self, positions: np.ndarray) -> TokenBlocks:
         """The blocks at `positions`; the tokens are shared."""
         columns, extra = select_metadata(self, positions)
-        return TokenBlocks(self.tokens, self.starts[positions], self.filler, self.spec, columns, extra)
+        return TokenBlocks(self.tokens, self.starts[positions], self.tokenizer, self.spec, columns, extra)
+
+    def readable(self, positions: np.ndarray) -> list[dict[str, str]]:
+        """The texts of the blocks at `positions` (k,)."""
+        counts = self.extra["num_tokens"].astype(np.int64)
+        spans = [(self.starts[p] + 1, self.starts[p] + 1 + counts[p]) for p in positions.tolist()]
+        return [{"text": readable(self.tokenizer, self.tokens[start:stop])} for start, stop in spans]

@@ -11,6 +11,7 @@ from torch import Tensor
 from framework.data.batch import DataSpec, Inputs
 from framework.data.dataset import Column, Dataset
 from framework.data.in_memory import select_metadata
+from framework.data.text.tokenizer import Tokenizer, readable
 
 
 class PaddedTexts(Dataset):
@@ -21,16 +22,23 @@ class PaddedTexts(Dataset):
         lengths: (texts,) how many of them are there.
         spec: of the texts.
         columns: metadata with `label`.
+        tokenizer: that made the ids.
     """
 
     def __init__(
-        self, tokens: np.ndarray, lengths: np.ndarray, spec: DataSpec, columns: Mapping[str, Column]
+        self,
+        tokens: np.ndarray,
+        lengths: np.ndarray,
+        spec: DataSpec,
+        columns: Mapping[str, Column],
+        tokenizer: Tokenizer,
     ) -> None:
         self.tokens = tokens
         self.lengths = lengths
         self.spec = spec
         self.columns = columns
         self.extra = {}
+        self.tokenizer = tokenizer
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -47,7 +55,14 @@ class PaddedTexts(Dataset):
     def select(self, positions: np.ndarray) -> PaddedTexts:
         """The texts at `positions`."""
         columns, _ = select_metadata(self, positions)
-        return PaddedTexts(self.tokens[positions], self.lengths[positions], self.spec, columns)
+        return PaddedTexts(
+            self.tokens[positions], self.lengths[positions], self.spec, columns, self.tokenizer
+        )
+
+    def readable(self, positions: np.ndarray) -> list[dict[str, str]]:
+        """The texts at `positions` (k,), as far as they were kept."""
+        rows = [self.tokens[p][: self.lengths[p]] for p in positions.tolist()]
+        return [{"text": readable(self.tokenizer, row)} for row in rows]
 
 
 def padded(

@@ -27,6 +27,16 @@ class Tokenizer(Protocol):
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, (tokens,) int64, without `end`."""
 
+    def decode(self, ids: np.ndarray) -> str:
+        """About the text of ids (tokens,) without `end`, for a reader."""
+
+
+def readable(tokenizer: Tokenizer, ids: np.ndarray) -> str:
+    """The texts of ids (tokens,), a bar where one ends and the next begins."""
+    ends = np.flatnonzero(ids == tokenizer.end)
+    parts = [part[part != tokenizer.end] for part in np.split(ids, ends)]
+    return " | ".join(tokenizer.decode(part.astype(np.int64)) for part in parts if len(part))
+
 
 class ByteTokenizer:
     """A token per byte of UTF-8, and one that ends a document."""
@@ -37,6 +47,10 @@ class ByteTokenizer:
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The bytes of each text."""
         return [np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64) for text in texts]
+
+    def decode(self, ids: np.ndarray) -> str:
+        """The text; bytes that a cut left of a character become a question mark."""
+        return ids.astype(np.uint8).tobytes().decode(errors="replace")
 
 
 class WordTokenizer:
@@ -49,10 +63,20 @@ class WordTokenizer:
     num_tokens = 2**14 + 1
     end = 2**14
 
+    def __init__(self) -> None:
+        self.words: dict[int, str] = {}
+
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The hashed words of each text."""
         words = [re.findall(r"\w+|[^\w\s]", text.lower()) for text in texts]
-        return [np.array([zlib.crc32(w.encode()) % self.end for w in row], dtype=np.int64) for row in words]
+        ids = [[zlib.crc32(word.encode()) % self.end for word in row] for row in words]
+        for numbers, row in zip(ids, words, strict=True):
+            self.words.update(zip(numbers, row, strict=True))
+        return [np.array(numbers, dtype=np.int64) for numbers in ids]
+
+    def decode(self, ids: np.ndarray) -> str:
+        """The last word that was met for each id."""
+        return " ".join(self.words.get(number, "?") for number in ids.tolist())
 
 
 class FileTokenizer:
@@ -99,6 +123,10 @@ class FileTokenizer:
         """The ids of each text, without the tokens that the file would add around it."""
         encodings = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+
+    def decode(self, ids: np.ndarray) -> str:
+        """The text."""
+        return str(self.tokenizer.decode(ids.tolist()))
 
 
 def make_tokenizer(name: str, end_token: str | None) -> Tokenizer:

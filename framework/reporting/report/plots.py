@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from framework.reporting.report.blocks import Cell, Plot, Table
+from framework.reporting.text import shorten_group
 
 #: colours that differ for the colour-blind and stand out on white and on near-black (after Okabe and Ito)
 COLORS = ("#2f7fc1", "#d9662b", "#1b9e77", "#b0589f", "#a8871a", "#5b8db8", "#c2504d", "#7d7d7d")
@@ -129,6 +130,13 @@ def values_table(title: str, x: str, curves: Mapping[str, Points]) -> Table:
             columns.setdefault(at, {})[name] = value
     rows: list[list[Cell]] = [[at, *(columns[at].get(name) for name in curves)] for at in sorted(columns)]
     return Table(title, [x, *curves], rows)
+
+
+def labels(names: Sequence[str], width: int) -> list[str]:
+    """Names of groups for an axis: all without their columns where one is too long, and no two alike."""
+    wide = any(len(name) > width for name in names)
+    short = [shorten_group(name, min(width, len(name) - 1) if wide else width) for name in names]
+    return [text if short.count(text) == 1 else f"{text} ({place})" for place, text in enumerate(short, 1)]
 
 
 def thin(points: Points) -> Points:

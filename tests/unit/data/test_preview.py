@@ -14,6 +14,8 @@ from framework.data.batch import DataSpec
 from framework.data.in_memory import ArrayDataset
 from framework.data.preview import preview
 from framework.data.sources.table import table
+from framework.data.sources.text import text
+from framework.data.sources.text_classification import text_classification
 from framework.data.unfitted import fit
 
 
@@ -48,6 +50,20 @@ def test_rows_of_a_table_are_shown_as_its_file_has_them(tmp_path: Path) -> None:
     ]
     assert [sample.target for sample in shown] == ["yes", "no", "no"]
     assert preview(splits["train"].select(np.array([2])), [0]) == [shown[2]]
+
+
+def test_texts_are_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_text("text\tlabel\nA good film!\tyes\nToo long, far too long to be kept\tno\n")
+    for tokenizer, length, first in (("words", 6, "a good film !"), ("bytes", 14, "A good film!")):
+        splits = text_classification(path=str(path), tokenizer=tokenizer, length=length)
+        shown = preview(splits["train"], [0, 1])
+        assert [sample.target for sample in shown] == ["yes", "no"]
+        assert shown[0].fields == {"text": first}
+        assert shown[1].fields["text"].lower().startswith("too long")
+    (tmp_path / "one.txt").write_text("Grüße, and more")
+    blocks = fit(text(path=str(tmp_path / "*.txt"), length=8))["train"]
+    assert [sample.fields["text"] for sample in preview(blocks, [0, 1])] == ["Grüße,", " and mor"]
 
 
 def test_anything_else_is_numbers() -> None:

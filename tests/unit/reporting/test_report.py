@@ -16,6 +16,7 @@ from scipy.stats import binomtest
 from framework.__main__ import main
 from framework.reporting.report.blocks import Plot, Table
 from framework.reporting.report.measures import wilson
+from framework.reporting.report.plots import labels
 from framework.reporting.report.read import read_run
 from framework.reporting.report.run_page import run_page
 from framework.reporting.report.verdict import verdict
@@ -265,3 +266,10 @@ def test_a_long_table_shows_some_rows_and_downloads_all() -> None:
     assert len(table.shown) == 200
     assert (table.shown[0], table.shown[-1]) == (0, 999)
     assert table.numeric == [True, True]
+
+
+def test_labels_of_groups_are_alike_in_form_and_never_the_same() -> None:
+    assert labels(["label=1, colour=red", "label=10, colour=green"], 20) == ["1, red", "10, green"]
+    assert labels(["a", "b"], 20) == ["a", "b"]
+    same = labels(["x" * 30 + "y" + "x" * 30, "x" * 61], 10)
+    assert len(set(same)) == 2

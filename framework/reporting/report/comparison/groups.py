@@ -8,8 +8,7 @@ from typing import Any
 from framework.reporting.report.blocks import Cell, Plot, Section, Table
 from framework.reporting.report.comparison.read import ComparedArm, ComparisonFiles
 from framework.reporting.report.measures import is_number
-from framework.reporting.report.plots import color
-from framework.reporting.text import shorten_group
+from framework.reporting.report.plots import color, labels
 
 #: groups that are drawn; the table has all
 _MAX_DRAWN = 30
@@ -33,7 +32,7 @@ def section(comparison: ComparisonFiles) -> Section | None:
             "mode": "markers",
             "name": arm,
             "x": [by_group.get(name) for name in drawn],
-            "y": [shorten_group(name, 24) for name in drawn],
+            "y": labels(drawn, 24),
             "marker": {"size": 9, "color": color(place), "symbol": _SYMBOLS[place % len(_SYMBOLS)]},
         }
         for place, (arm, by_group) in enumerate(means.items())

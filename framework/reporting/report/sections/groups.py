@@ -13,10 +13,10 @@ from framework.reporting.report.measures import (
     larger_is_better,
     measure_of,
 )
-from framework.reporting.report.plots import ALARM, INK, MUTED, color
+from framework.reporting.report.plots import ALARM, INK, MUTED, color, labels
 from framework.reporting.report.read import RunFiles
 from framework.reporting.report.verdict import judged
-from framework.reporting.text import number, shorten_group
+from framework.reporting.text import number
 
 _NOT_MEASURES = frozenset({"name", "count", "train_count"})
 #: groups that are drawn; the table has all
@@ -108,7 +108,7 @@ def _plot(record: Record, table: Table) -> Plot | None:
         "mode": "markers",
         "name": measure,
         "x": values,
-        "y": [_label(group) for group in drawn],
+        "y": _labels(drawn),
         "marker": {"size": 9, "color": [ALARM if g["name"] == worst else color(0) for g in drawn]},
     }
     if all(bound is not None for bound in bounds):
@@ -163,8 +163,9 @@ def _plot(record: Record, table: Table) -> Plot | None:
     return Plot(title, alt, [trace], layout, table, wide=True, values_open=True)
 
 
-def _label(group: Record) -> str:
-    return f"{shorten_group(str(group['name']), 20)} (n={group.get('count') or 0})"
+def _labels(groups: list[Record]) -> list[str]:
+    names = labels([str(group["name"]) for group in groups], 20)
+    return [f"{name} (n={group.get('count') or 0})" for name, group in zip(names, groups, strict=True)]
 
 
 def _title(record: Record, what: str) -> str:
