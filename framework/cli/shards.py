@@ -44,6 +44,7 @@ _OF = {
     "verify": ("workers",),
     "index": ("out", "input", "label", "columns", "workers"),
 }
+_GROUPS_SHOWN = 20
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
@@ -150,11 +151,18 @@ def _index(arguments: Arguments) -> int:
 def _describe(manifest: Manifest, folder: Path) -> None:
     from rich.table import Table
 
-    table = Table("split", "samples", "shards", "bytes", *manifest.groups.names[:8], box=None)
-    for name, split in manifest.splits.items():
-        size = sum(shard.bytes for shard in split.shards)
-        counts = [f"{count:,}" for count in manifest.groups.counts[name][:8]]
-        table.add_row(name, f"{split.samples:,}", f"{len(split.shards):,}", f"{size:,}", *counts)
+    splits = manifest.splits
+    table = Table("", box=None)
+    for name in splits:
+        table.add_column(name, justify="right")
+    table.add_row("samples", *(f"{split.samples:,}" for split in splits.values()))
+    table.add_row("shards", *(f"{len(split.shards):,}" for split in splits.values()))
+    table.add_row("bytes", *(f"{sum(s.bytes for s in split.shards):,}" for split in splits.values()))
+    groups = manifest.groups
+    for number, group in enumerate(groups.names[:_GROUPS_SHOWN]):
+        table.add_row(f"group {group}", *(f"{groups.counts[name][number]:,}" for name in splits))
+    if len(groups.names) > _GROUPS_SHOWN:
+        table.add_row(f"and {len(groups.names) - _GROUPS_SHOWN:,} more groups")
     console().print(table)
     print(folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -122,7 +123,8 @@ class _Writing:
             if content is not None and content.sha256 == self.known[piece.file]:
                 return content
         with writing(path):
-            temporary = path.with_name(f"{path.name}.tmp")
+            # a worker may outlive its killed parent for some seconds, so that the next run writes beside it
+            temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
             digest = write_file(temporary, self._chunks(piece, encoder))
             temporary.replace(path)
             sync_folder(self.folder)
@@ -190,6 +192,8 @@ def _known(folder: Path, made_from: str) -> dict[str, str]:
             f"{folder} holds shards of other data or options ({found or 'made elsewhere'};"
             f" asked for: {made_from}); choose another folder or remove it"
         )
+    for left in folder.glob("*.tar.tmp-*"):
+        left.unlink(missing_ok=True)
     plan.parent.mkdir(exist_ok=True)
     replace_file(plan, [to_json({"made_from": made_from})])
     return known

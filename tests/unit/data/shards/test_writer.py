@@ -100,7 +100,7 @@ def test_the_same_bytes_with_workers_and_after_a_kill(tmp_path: Path) -> None:
     assert len(shards) == 3
     kept = shards[0].stat().st_ino
     shards[1].write_bytes(b"damaged")
-    shutil.copy(shards[0], shards[0].with_name("train-000004.tar.tmp"))
+    shutil.copy(shards[0], shards[0].with_name("train-000004.tar.tmp-1"))
     write(tmp_path / "three")
     assert content(tmp_path / "three") == whole
     assert shards[0].stat().st_ino == kept, "a finished shard was written again"
