@@ -28,6 +28,11 @@ LAYOUTS = [
 HALF, END = 3, 6
 
 
+def off_curve(here: Path, there: Path) -> dict[str, float]:
+    """What differs by more than rounding; which kernel makes the steps is each layout's affair."""
+    return {name: by for name, by in apart(here, there).items() if not name.endswith(("/fused", "/foreach"))}
+
+
 def newest(folder: Path) -> Path:
     return folder / (folder / "latest").read_text().strip()
 
@@ -44,7 +49,7 @@ def test_a_chain_of_engines_is_one_run(tmp_path: Path) -> None:
         train(ADAMW, world, [(start, 2 * stop, engine, folder)])
         start = newest(folder)
     assert start is not None
-    assert apart(start, whole) == {}
+    assert off_curve(start, whole) == {}
 
 
 def product(options: list[str], sources: list[tuple[str, int]], folder: Path) -> list[str]:
@@ -64,7 +69,7 @@ def product(options: list[str], sources: list[tuple[str, int]], folder: Path) ->
         wrong += [
             f"{s}@{n} -> {e}@{world}: {found}"
             for (s, n, e), end in ends.items()
-            if (found := apart(newest(end), whole))
+            if (found := off_curve(newest(end), whole))
         ]
     return wrong
 
