@@ -82,7 +82,7 @@ def index_shards(
             found.append(result)
         progress(1)
     if faults:
-        raise DataError("\n  ".join([f"{len(faults)} bad shards:", *faults]))
+        raise DataError("\n  ".join([f"{len(faults)} bad shard{'s' * (len(faults) > 1)}:", *faults]))
     _check_members(paths, found, member)
     field = _field(paths[0], found, member)
     return _write(files, folder, found, field, label, columns)

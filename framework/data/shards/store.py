@@ -68,7 +68,9 @@ class LocalStore(ShardStore):
         faults = [fault for fault in map(self._fault, shards) if fault]
         if faults:
             more = f"\n  and {len(faults) - 10} more shards" if len(faults) > 10 else ""
-            raise DataError("\n  ".join([f"{len(faults)} bad shards:", *faults[:10]]) + more)
+            raise DataError(
+                "\n  ".join([f"{len(faults)} bad shard{'s' * (len(faults) > 1)}:", *faults[:10]]) + more
+            )
 
     def _fault(self, shard: Shard) -> str:
         path = self.path(shard)
