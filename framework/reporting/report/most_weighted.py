@@ -9,15 +9,16 @@ from framework.reporting.report.measures import Record, is_number
 
 #: samples that a report shows
 NUM_SAMPLES = 12
-#: a weight must be so much above the average for its sample to be called up-weighted
+#: a weight must be so much above 1, which ERM gives, for its sample to be called up-weighted
 _RAISED = 1.001
 
 
 def most_weighted(records: Iterable[Record], limit: int = NUM_SAMPLES) -> list[dict[str, Any]]:
     """The samples with the largest weights in any recorded batch, each once, the largest first.
 
-    Every entry has `index`, `group`, `weight` (1 is the average of its batch), `sample_loss`, `step` of the
-    batch and `times`, the number of records that name the sample. Samples of average weight are left out.
+    Every entry has `index`, `group`, `weight` (1 is that of ERM), `sample_loss`, `step` of the batch and
+    `times`, the number of records that name the sample. Those that count no more than under ERM are
+    left out.
     """
     found: dict[int, dict[str, Any]] = {}
     times: dict[int, int] = {}

@@ -16,7 +16,7 @@ def section(run: RunFiles) -> Section | None:
     entries = most_weighted(records)
     batches = f"{len(records)} recorded batch{'es' if len(records) > 1 else ''}"
     if not entries:
-        text = f"In {batches} no sample had more than the average weight."
+        text = f"In {batches} no sample had more weight than ERM gives."
         return Section("samples", "Most up-weighted samples", [Text(text)])
     blocks: list[Block] = []
     if run.facts.samples:
@@ -28,7 +28,7 @@ def section(run: RunFiles) -> Section | None:
     rows = [
         [int(e["index"]), e["group"], e["weight"], e["sample_loss"], e["step"], e["times"]] for e in entries
     ]
-    columns = ["index", "group", "times the average weight", "loss", "at step", "times recorded"]
+    columns = ["index", "group", "times the weight of ERM", "loss", "at step", "times recorded"]
     blocks.append(Table("Most up-weighted training samples", columns, rows))
     return Section("samples", "Most up-weighted samples", blocks)
 

@@ -82,13 +82,13 @@ def _quantiles(run: RunFiles) -> list[Block]:
     traces.append(curve("median", spread["median"], 0))
     last = records[-1]["weights"]
     alt = (
-        "Times the average weight of the batch; the dark band holds the middle 80 %, the light one all."
+        "Times the weight that ERM gives; the dark band holds the middle 80 %, the light one all."
         f" In the last recorded batch from {number(last['min'])} to {number(last['max'])}."
     )
     title = "Spread of the weights"
     layout = {
         "xaxis": {"title": {"text": "step"}},
-        "yaxis": {"title": {"text": "times the average"}, "rangemode": "tozero"},
+        "yaxis": {"title": {"text": "times ERM's"}, "rangemode": "tozero"},
     }
     return [Plot(title, alt, traces, layout, values_table(title, "step", spread))]
 
@@ -106,9 +106,9 @@ def _group_medians(run: RunFiles) -> list[Block]:
     first = ranked[0]
     alt = (
         f"The group whose samples counted most when it was last seen: {first},"
-        f" {number(curves[first][-1][1])} times the average."
+        f" {number(curves[first][-1][1])} times ERM's weight."
     )
-    return [line_plot("Median weight per group", alt, shown, x="step", y="times the average")]
+    return [line_plot("Median weight per group", alt, shown, x="step", y="times ERM's")]
 
 
 def _numbers(run: RunFiles, key: str) -> Points:
