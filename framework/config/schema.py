@@ -35,13 +35,18 @@ class SplitConfig(Section):
 class SamplingConfig(Section):
     """How training samples are drawn; available to every policy."""
 
-    name: Literal["uniform", "blocks", "group_balanced"] = "uniform"
+    name: Literal["uniform", "blocks", "group_balanced", "repeated"] = "uniform"
     """`uniform`: each sample once per epoch; `blocks`: the same, reading a few shards at a time;
-    `group_balanced`: every group equally likely."""
+    `group_balanced`: every group equally likely; `repeated`: each sample once, and more often those
+    that `path` marks."""
     replacement: bool = True
     """For `group_balanced`: draw with replacement (n draws), or each group cut to the smallest."""
     shards: Count = 16
     """For `blocks`: shards whose samples are mixed with each other."""
+    path: str | None = None
+    """For `repeated`: FILE.npy or FILE.npz:KEY with a whole number per training sample, as 0 or 1."""
+    up_weight: Natural = 1
+    """For `repeated`: how often a sample comes beside the one time, for each 1 in the file."""
 
 
 class DataConfig(Section):

@@ -16,6 +16,7 @@ from framework.data.evaluation import EvaluationLoader
 from framework.data.groups import GroupTable, column_groups, sample_groups
 from framework.data.loader import Place, TrainLoader
 from framework.data.order import Order, make_order
+from framework.data.repeated_order import RepeatedOrder, make_repeated_order
 from framework.data.splits import make_splits
 from framework.data.unfitted import fit
 from framework.errors import ConfigError, DataError, Problem
@@ -107,18 +108,24 @@ class Data:
         return lines
 
     def fingerprint(self) -> str:
-        """A hash of sizes, metadata and samples (of large data, some): other data gives another one."""
-        return fingerprint(self.splits)
+        """A hash of the splits and of a file that the order follows: other data gives another one."""
+        digest = fingerprint(self.splits)
+        if isinstance(self.order, RepeatedOrder):
+            digest = hashlib.sha256(digest.encode() + self.order.counts.tobytes()).hexdigest()[:16]
+        return digest
 
 
 def fingerprint(splits: Splits) -> str:
-    """A hash of sizes, metadata and samples (of large data, some): other data gives another one."""
+    """A hash of sizes, metadata, extra columns and samples (of large data, some)."""
     digest = hashlib.sha256()
     for name, dataset in sorted(splits.items()):
         digest.update(f"{name} {len(dataset)} {dataset.spec}".encode())
         for column in sorted(dataset.columns):
             digest.update(f"{column} {dataset.columns[column].names}".encode())
             digest.update(np.ascontiguousarray(dataset.columns[column].values).tobytes())
+        for extra, values in sorted(dataset.extra.items()):
+            digest.update(f"{extra} {values.dtype} {values.shape}".encode())
+            digest.update(np.ascontiguousarray(values).tobytes())
         count = min(len(dataset), _FINGERPRINT_NUMBERS // max(dataset.spec.num_features, 1) + 1)
         read = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
         inputs, targets = dataset.fetch(read, None)
@@ -171,7 +178,10 @@ def build_data(config: DataConfig, seed: int) -> Data:
     elif config.policy_groups is not None:
         policy_groups = column_groups({"train": splits["train"]}, config.policy_groups, allow_other)
     training = splits["train"]
-    order = make_order(config.sampling, groups.assign(training, "train"), seed, training.runs())
+    if config.sampling.name == "repeated":
+        order: Order = make_repeated_order(config.sampling, len(training), seed)
+    else:
+        order = make_order(config.sampling, groups.assign(training, "train"), seed, training.runs())
     shares = np.bincount(
         policy_groups.assign(splits["train"], "train"), order.probabilities(), minlength=len(policy_groups)
     )
