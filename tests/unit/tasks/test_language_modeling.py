@@ -133,4 +133,4 @@ def test_measures_are_per_sequence() -> None:
 def test_data_of_another_kind_is_refused(task: str, spec: DataSpec, message: str) -> None:
     component = registry.get("task", task)
     with pytest.raises(ConfigError, match=message):
-        component.build(component.model(name=task), spec=spec)
+        component.build(component.model(name=task), spec=spec, class_counts=[], class_shares=[])
