@@ -59,7 +59,8 @@ def train(loaded: LoadedConfig) -> int:
         StopSignal(world) as signals,
         ExitStack() as stack,
     ):
-        folder = on_main(lambda: _open_folder(stack, loaded), world)
+        mine: list[RunFolder] = []
+        folder = on_main(lambda: _open_folder(stack, loaded, mine), world)
         stack.enter_context(open_log(folder.path, world.rank))
         log = log_path(folder.path, world.rank)
         on_gpu = world.size > 1 and device_of(world).type == "cuda"
@@ -79,7 +80,7 @@ def train(loaded: LoadedConfig) -> int:
         else:
             run.load(checkpoint)
         resumed_at = checkpoint.step if checkpoint is not None else None
-        on_main(lambda: _write_start(folder, loaded, run.saved_step), world)
+        on_main(lambda: _write_start(mine[0], loaded, run.saved_step), world)
         return _conduct(run, folder, reporters, signals, agreement, resumed_at)
 
 
@@ -113,7 +114,8 @@ class _Folder:
         return self.path / CHECKPOINTS
 
 
-def _open_folder(stack: ExitStack, loaded: LoadedConfig) -> _Folder:
+def _open_folder(stack: ExitStack, loaded: LoadedConfig, mine: list[RunFolder]) -> _Folder:
+    """Open it on this rank; what the others must know of it."""
     config = loaded.config
     opened = stack.enter_context(
         RunFolder.open(
@@ -124,6 +126,7 @@ def _open_folder(stack: ExitStack, loaded: LoadedConfig) -> _Folder:
             resume=config.resume,
         )
     )
+    mine.append(opened)
     return _Folder(opened.path, opened.continued, opened.source)
 
 
@@ -139,8 +142,9 @@ def _reporters(config: RunConfig, dir: Path, world: World) -> Reporters:
     return Reporters([JsonLines(dir), *chosen])
 
 
-def _write_start(folder: _Folder, loaded: LoadedConfig, saved_step: int) -> None:
+def _write_start(folder: RunFolder, loaded: LoadedConfig, saved_step: int) -> None:
     if not folder.continued:
+        folder.begin()
         save(loaded, folder.path)
     # After another run's checkpoint, records of an earlier start belong to a course that was lost whole.
     truncate_metrics(folder.path / FILE_NAME, saved_step if saved_step >= 0 else None)

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from framework.errors import CheckpointError, ConfigError, Problem
+from framework.run_folder import overwrite as overwriting
 from framework.run_folder.lock import LOCK, Lock
 from framework.run_folder.same_run import CONFIG, differences, saved_config
 from framework.run_folder.status import STATUS, State, Status, read_status
@@ -63,7 +64,7 @@ class RunFolder:
             name: the run's name; without `dir` the folder is `root/name/TIME-ID`.
             config: the resolved configuration as plain values, as config.yaml holds it.
             dir: the folder that was asked for.
-            overwrite: delete what a run left in `dir`.
+            overwrite: delete what a run left in `dir`, once the run that replaces it has begun.
             resume: `auto`, `never`, or the run or checkpoint folder to start from.
             root: where folders without `dir` go.
 
@@ -87,10 +88,12 @@ class RunFolder:
             _refuse(f"{path} cannot be made: {error.strerror}")
         lock = Lock(path)
         try:
-            if overwrite:
-                if source is not None and source.resolve() == path.resolve():
-                    _refuse(f"run.overwrite=true would delete {path}, which resume={source} is to start from")
-                _clear(path)
+            if overwrite and source is not None and source.resolve() == path.resolve():
+                _refuse(f"run.overwrite=true would delete {path}, which resume={source} is to start from")
+            try:
+                (overwriting.set_aside if overwrite else overwriting.recover)(path)
+            except OSError as error:
+                _refuse(f"{path} cannot be emptied: {error.strerror}")
             begun = _begun(path, config, resume, source)
         except BaseException:
             lock.release()
@@ -119,6 +122,17 @@ class RunFolder:
         except OSError as error:
             _log.warning("%s cannot be written: %s", self.path / STATUS, error.strerror)
 
+    def begin(self) -> None:
+        """From here on there is a run: what it replaces is deleted.
+
+        Raises:
+            ConfigError: the system refuses.
+        """
+        try:
+            overwriting.discard(self.path)
+        except OSError as error:
+            _refuse(f"what {self.path} held cannot be deleted: {error.strerror}")
+
     def close(self) -> None:
         """Let another process have the folder."""
         self.lock.release()
@@ -129,9 +143,19 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and self.made and read_status(self.path) is None:
-            self._remove()
+        if error is not None and read_status(self.path) is None:
+            if self.made:
+                self._remove()
+            else:
+                self._restore()
         self.close()
+
+    def _restore(self) -> None:
+        """Bring back the run that was to be overwritten: the mistake was found before anything began."""
+        try:
+            overwriting.put_back(self.path)
+        except OSError as error:
+            _log.warning("%s: the old run stays in %s: %s", self.path, overwriting.ASIDE, error.strerror)
 
     def _remove(self) -> None:
         """Take back a folder in which no run began: a mistake in the configuration leaves no litter."""
@@ -204,25 +228,6 @@ def _new_folder(parent: Path) -> tuple[Path, tuple[Path, ...]]:
         except OSError as error:
             _refuse(f"{path} cannot be made: {error.strerror}")
         return path, made
-
-
-def _clear(path: Path) -> None:
-    """Delete a run; config.yaml first, so that what a kill leaves of it is never continued."""
-    try:
-        _delete_entries(path)
-    except OSError as error:
-        _refuse(f"{path} cannot be emptied: {error.strerror}")
-
-
-def _delete_entries(path: Path) -> None:
-    (path / CONFIG).unlink(missing_ok=True)
-    for entry in sorted(path.iterdir()):
-        if entry.name == LOCK:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
 
 
 def _is_empty(path: Path) -> bool:

@@ -157,6 +157,7 @@ def test_what_a_start_does(case, tmp_path):
         assert folder.continued == (case.outcome == "continued")
         assert folder.source == (Path(names[case.source]) if case.source else None)
         if case.overwrite:
+            folder.begin()
             assert listing(path) == {".run.lock"}
 
 
@@ -180,8 +181,48 @@ def test_overwriting_does_not_follow_links(tmp_path):
     outside.mkdir()
     (outside / "thesis.txt").write_text("mine")
     (tmp_path / "run" / "link").symlink_to(outside)
-    RunFolder.open("digits", CONFIG, dir=str(tmp_path / "run"), overwrite=True).close()
+    with RunFolder.open("digits", CONFIG, dir=str(tmp_path / "run"), overwrite=True) as folder:
+        folder.begin()
+    assert listing(tmp_path / "run") == {".run.lock"}
     assert (outside / "thesis.txt").exists()
+
+
+def contents(path: Path) -> dict[str, str]:
+    return {str(p.relative_to(path)): p.read_text() for p in path.rglob("*") if p.is_file()}
+
+
+def test_a_start_that_fails_brings_back_what_it_was_to_overwrite(tmp_path):
+    begin(tmp_path, CONFIG, "finished")
+    (tmp_path / "log.txt").write_text("of the old run")
+    before = contents(tmp_path)
+
+    def fail() -> None:
+        with RunFolder.open("digits", OTHER, dir=str(tmp_path), overwrite=True) as folder:
+            (tmp_path / "log.txt").write_text("of the start that failed")
+            assert not folder.continued
+            raise ValueError("no such file")
+
+    with pytest.raises(ValueError, match="no such file"):
+        fail()
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_start_that_is_killed_leaves_the_old_run_or_the_new_one(tmp_path, begun):
+    begin(tmp_path, CONFIG)
+    before = contents(tmp_path)
+    killed = RunFolder.open("digits", OTHER, dir=str(tmp_path), overwrite=True)
+    if begun:
+        # between the first status and the end of the deletion, which a crash can reorder
+        (tmp_path / "config.yaml").write_text(before["config.yaml"])
+        killed.set_status("running")
+    killed.close()
+    with RunFolder.open("digits", CONFIG, dir=str(tmp_path)) as folder:
+        assert folder.continued
+        assert ((tmp_path / "checkpoints").exists(), (tmp_path / ".overwritten").exists()) == (
+            not begun,
+            False,
+        )
 
 
 def test_two_runs_in_one_folder_are_refused_with_the_process(tmp_path):
@@ -198,9 +239,9 @@ import os, sys, time
 from pathlib import Path
 from framework.run_folder.lock import Lock
 lock = Lock(Path(sys.argv[1]))
+holder = os.getpid()
 if os.fork() == 0:
-    time.sleep(60)
-print(os.getpid(), flush=True)
+    print(holder, flush=True)  # by the child: it has run its fork hooks by now
 time.sleep(60)
 """
 
