@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from framework.checkpoint.checkpoint import Checkpoint, open_checkpoint
@@ -27,14 +26,15 @@ from framework.reporting.jsonl import FILE_NAME, JsonLines
 from framework.reporting.log_file import log_path, open_log
 from framework.reporting.report.write import report_at_end
 from framework.run_folder import (
+    Finding,
     RunFolder,
     Status,
     environment,
+    examine,
     record_cost,
     record_environment,
     truncate_metrics,
 )
-from framework.run_folder.folder import CHECKPOINTS
 from framework.run_folder.status import STATUS, State
 from framework.training.assemble import Run, assemble
 from framework.training.check import check as rehearsal
@@ -90,31 +90,23 @@ def check(loaded: LoadedConfig) -> list[tuple[str, str]]:
     Raises:
         UserError: whatever would stop the run.
     """
-    world = World.detect()
-    with process_group(world, loaded.config.launch.timeout_seconds):
-        return rehearsal(loaded, world)
+    config, world = loaded.config, World.detect()
+    with process_group(world, config.launch.timeout_seconds):
+        begun = on_main(
+            lambda: examine(
+                config.name,
+                loaded.data,
+                dir=config.run.dir,
+                overwrite=config.run.overwrite,
+                resume=config.resume,
+            ),
+            world,
+        )
+        found = on_main(lambda: _path_of(resume_point(begun)), world)
+        return rehearsal(loaded, world, None if found is None else open_checkpoint(found, verify=False))
 
 
-@dataclass(frozen=True)
-class _Folder:
-    """What every rank must know of the run folder; rank 0 alone has it open.
-
-    Attributes:
-        continued: whether an earlier process began this run.
-        source: the run or checkpoint folder that the run starts from while it has no checkpoint.
-    """
-
-    path: Path
-    continued: bool
-    source: Path | None
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where the run's checkpoints are."""
-        return self.path / CHECKPOINTS
-
-
-def _open_folder(stack: ExitStack, loaded: LoadedConfig, mine: list[RunFolder]) -> _Folder:
+def _open_folder(stack: ExitStack, loaded: LoadedConfig, mine: list[RunFolder]) -> Finding:
     """Open it on this rank; what the others must know of it."""
     config = loaded.config
     opened = stack.enter_context(
@@ -127,7 +119,7 @@ def _open_folder(stack: ExitStack, loaded: LoadedConfig, mine: list[RunFolder]) 
         )
     )
     mine.append(opened)
-    return _Folder(opened.path, opened.continued, opened.source)
+    return Finding(opened.path, opened.continued, opened.source)
 
 
 def _path_of(checkpoint: Checkpoint | None) -> Path | None:
@@ -153,7 +145,7 @@ def _write_start(folder: RunFolder, loaded: LoadedConfig, saved_step: int) -> No
 
 def _conduct(
     run: Run,
-    folder: _Folder,
+    folder: Finding,
     reporters: Reporters,
     signals: StopSignal,
     agreement: Agreement,

@@ -15,7 +15,7 @@ from framework.checkpoint.tensor_file import tensor_chunks
 from framework.errors import CheckpointError
 from framework.files import replace_file
 from framework.pieces import Stored, whole
-from framework.run_folder.folder import CHECKPOINTS
+from framework.run_folder import CHECKPOINTS
 
 FILE_NAME = "model.safetensors"
 

@@ -1,7 +1,8 @@
 """usage: python -m framework check conf=FILE [key=value ...]
 
-Report everything that is wrong with a configuration at once; if nothing is, build the run, push one
-batch through it and describe it. Trains nothing and writes nothing.
+Report everything that is wrong with a configuration at once; if nothing is, see where the run would
+start (run.dir, resume), build it, push one batch through it and describe it. Trains nothing and
+writes nothing.
 
 exit codes: 0 fine, 2 something is wrong
 """

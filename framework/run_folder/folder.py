@@ -11,19 +11,14 @@ from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
-from framework.errors import CheckpointError, ConfigError, Problem
 from framework.run_folder import overwrite as overwriting
-from framework.run_folder.lock import LOCK, Lock
-from framework.run_folder.same_run import CONFIG, differences, saved_config
+from framework.run_folder.decision import AUTO, CHECKPOINTS, check_place, find, refuse, source_of
+from framework.run_folder.lock import Lock
 from framework.run_folder.status import STATUS, State, Status, read_status
 
 _log = logging.getLogger(__name__)
-
-CHECKPOINTS = "checkpoints"
-AUTO = "auto"
-NEVER = "never"
 
 
 @dataclass(frozen=True)
@@ -72,39 +67,28 @@ class RunFolder:
             ConfigError: `dir` is in use, is no run folder, or holds another or a finished run.
             CheckpointError: `resume` names nothing that a run can start from.
         """
-        source = None if resume in (AUTO, NEVER) else _source(resume)
+        source = source_of(resume)
         if dir is None:
             path, made = _new_folder(root / name)
             return cls(path, False, source, Lock(path), made)
         path = Path(dir)
-        if path.exists() and not is_run_folder(path) and not _is_empty(path):
-            _refuse(f"{path} is not empty and not a run folder: it is left alone, choose another one")
-        if source is not None and source.resolve() != path.resolve() and _within(source, path):
-            _refuse(f"resume={source} lies in {path}: a run that starts from it needs another run.dir")
+        check_place(path, source, overwrite)
         made = _missing(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            _refuse(f"{path} cannot be made: {error.strerror}")
+            refuse(f"{path} cannot be made: {error.strerror}")
         lock = Lock(path)
         try:
-            if overwrite and source is not None and source.resolve() == path.resolve():
-                _refuse(f"run.overwrite=true would delete {path}, which resume={source} is to start from")
             try:
                 (overwriting.set_aside if overwrite else overwriting.recover)(path)
             except OSError as error:
-                _refuse(f"{path} cannot be emptied: {error.strerror}")
-            begun = _begun(path, config, resume, source)
+                refuse(f"{path} cannot be emptied: {error.strerror}")
+            found = find(path, config, resume, source, overwrite)
         except BaseException:
             lock.release()
             raise
-        if begun is not None:
-            # A run that was told where to start and died before its first checkpoint starts there again.
-            named = str(begun.get("resume", AUTO))
-            source = Path(named) if named not in (AUTO, NEVER) else None
-        if source is not None and source.resolve() == path.resolve():
-            source = None
-        return cls(path, begun is not None, source, lock, made)
+        return cls(path, found.continued, found.source, lock, made)
 
     @property
     def checkpoints(self) -> Path:
@@ -131,7 +115,7 @@ class RunFolder:
         try:
             overwriting.discard(self.path)
         except OSError as error:
-            _refuse(f"what {self.path} held cannot be deleted: {error.strerror}")
+            refuse(f"what {self.path} held cannot be deleted: {error.strerror}")
 
     def close(self) -> None:
         """Let another process have the folder."""
@@ -167,50 +151,6 @@ class RunFolder:
                 return
 
 
-def is_run_folder(path: Path) -> bool:
-    """Whether a run made this folder, so that it may be overwritten when somebody asks for it."""
-    return (path / LOCK).is_file() or ((path / STATUS).is_file() and (path / CONFIG).is_file())
-
-
-def _begun(path: Path, config: Mapping[str, Any], resume: str, source: Path | None) -> dict[str, Any] | None:
-    """The configuration of the unfinished run in `path` that is to be continued; None for nothing there."""
-    status = read_status(path)
-    if status is None and not (path / CHECKPOINTS).exists():
-        return None
-    advice = (
-        "choose another run.dir, or run.overwrite=true to delete it and start anew, "
-        f"or resume={path} with another run.dir to start from its last checkpoint"
-    )
-    if resume == NEVER:
-        _refuse(f"{path} holds a run, which resume=never does not continue: {advice}")
-    saved = saved_config(path)
-    changed = differences(saved, config)
-    complete = status is not None and status.complete
-    if changed:
-        which = "a finished" if complete else "an unfinished"
-        listed = "".join(f"\n    {line}" for line in changed)
-        _refuse(f"{path} holds {which} run of another configuration: {advice}. What differs:{listed}")
-    if complete:
-        _refuse(f"{path} holds this run, and it is finished: {advice}")
-    if source is not None and source.resolve() != path.resolve() and not _started_from(saved, source):
-        _refuse(f"{path} holds an unfinished run that did not start from {source}: resume=auto continues it")
-    return saved
-
-
-def _started_from(saved: Mapping[str, Any], source: Path) -> bool:
-    begun_with = saved.get("resume")
-    return isinstance(begun_with, str) and Path(begun_with).resolve() == source.resolve()
-
-
-def _source(resume: str) -> Path:
-    path = Path(resume)
-    if not path.exists():
-        raise CheckpointError(f"resume={resume}: there is no such folder (nor is it `auto` or `never`)")
-    if not any((path / name).exists() for name in (CHECKPOINTS, "manifest.json", "latest")):
-        raise CheckpointError(f"resume={resume}: this is neither a run folder nor a checkpoint")
-    return path
-
-
 def _missing(path: Path) -> tuple[Path, ...]:
     """The folders that have to be made for `path`, innermost first."""
     return tuple(takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
@@ -226,17 +166,5 @@ def _new_folder(parent: Path) -> tuple[Path, tuple[Path, ...]]:
         except FileExistsError:
             continue
         except OSError as error:
-            _refuse(f"{path} cannot be made: {error.strerror}")
+            refuse(f"{path} cannot be made: {error.strerror}")
         return path, made
-
-
-def _is_empty(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
-
-
-def _within(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
-
-
-def _refuse(message: str) -> NoReturn:
-    raise ConfigError([Problem("run.dir", message)])

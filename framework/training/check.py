@@ -7,6 +7,7 @@ import itertools
 import torch
 from torch import nn
 
+from framework.checkpoint.checkpoint import Checkpoint
 from framework.config.load import LoadedConfig
 from framework.errors import ConfigError, Problem
 from framework.evaluation.evaluate import evaluate
@@ -16,8 +17,10 @@ from framework.registry import ComponentConfig
 from framework.training.assemble import Run, assemble
 
 
-def check(loaded: LoadedConfig, world: World) -> list[tuple[str, str]]:
+def check(loaded: LoadedConfig, world: World, checkpoint: Checkpoint | None = None) -> list[tuple[str, str]]:
     """Build the run of `loaded` and rehearse one step of it; returns lines that describe it.
+
+    With `checkpoint`, the one it would go on from, that is loaded before.
 
     Every process of `world` calls it.
 
@@ -25,9 +28,13 @@ def check(loaded: LoadedConfig, world: World) -> list[tuple[str, str]]:
         UserError: whatever would stop the run.
     """
     run = assemble(loaded.config, world=world)
+    if checkpoint is not None:
+        run.meta = {"data": run.data.fingerprint()}
+        run.load(checkpoint)
     rehearse(run)
     _one_step(run)
-    return describe(run)
+    start = [("goes on", f"from step {checkpoint.step}: {checkpoint.path}")] if checkpoint else []
+    return describe(run) + start
 
 
 def rehearse(run: Run) -> None:
