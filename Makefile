@@ -6,7 +6,7 @@ conf ?= vit_rgd.yaml
 
 .PHONY: run test test-slow lint format bench clean
 
-run: $(VENV)/ready
+run: $(VENV)/installed
 	$(BIN)/python -m framework conf=$(conf)
 
 test: lint
@@ -28,12 +28,21 @@ format: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python tools/bench_step.py
 
-$(VENV)/ready: pyproject.toml constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# what a user needs
+$(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "framework needs Python 3.11 or newer; this is %d.%d (choose another with make PYTHON=...)" % v[:2])'
 	@echo "setting up $(VENV): about 2 GB, once"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) torch
+	$(PIP) -e '.[deepspeed,huggingface]'
+	touch $@
+
+# and what the tests need beside it
+$(VENV)/ready: $(VENV)/installed
+	@echo "adding what the tests need: about 1 GB, once"
+	$(PIP) -e '.[dev]'
 	touch $@
 
 clean:
