@@ -198,6 +198,8 @@ def _build_nested(kind: str, value: Any, supplied: Mapping[str, Any]) -> Any:
         return registry.build(kind, value, **supplied)
     if isinstance(value, (list, tuple)):
         return type(value)(_build_nested(kind, item, supplied) for item in value)
+    if isinstance(value, dict):
+        return {key: _build_nested(kind, item, supplied) for key, item in value.items()}
     return value
 
 

@@ -58,6 +58,9 @@ def _print_options(out: Console, component: Component) -> None:
     out.print(Text(f"{component.kind} {component.name}", style="bold"))
     out.print(Text(component.summary))
     schema = component.model.model_json_schema()
+    if "$ref" in schema:
+        # a component that holds others of its kind, and so perhaps itself, is one of its own definitions
+        schema = {**schema["$defs"][schema["$ref"].rpartition("/")[2]], "$defs": schema["$defs"]}
     options = {key: value for key, value in schema["properties"].items() if key != "name"}
     for key, option in options.items():
         types = type_text(option, schema.get("$defs", {}))

@@ -16,7 +16,7 @@ VERBS = {
     "compare": "run policies or any settings over seeds, and say whether the difference is more than chance",
     "report": "one HTML file with everything about a run: verdict, curves, groups, samples",
     "watch": "follow a run from another terminal: progress, curves, groups, policy state",
-    "export": "the weights of a run as safetensors",
+    "export": "the weights of a run as safetensors, or those its policy gives the groups",
     "shards": "the samples of a configuration as WebDataset shards; checks and indexes such shards",
     "schema": "JSON Schema of run files, for editors",
 }

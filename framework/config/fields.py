@@ -19,6 +19,8 @@ def model_at(root: type[BaseModel], path: Sequence[str | int], data: Any) -> typ
         data = data[key]
         if isinstance(key, int):
             annotation = next(iter(typing.get_args(annotation)), None)
+        elif model is None and typing.get_origin(annotation) is dict:
+            annotation = typing.get_args(annotation)[1]
         elif model is not None and key in model.model_fields:
             field = model.model_fields[key]
             # pydantic moves the metadata of a field's own Annotated away from its annotation
@@ -29,7 +31,7 @@ def model_at(root: type[BaseModel], path: Sequence[str | int], data: Any) -> typ
             return None
         model = _model_of(annotation, data)
         if model is None:
-            annotation = _inner(annotation, list) or annotation
+            annotation = _inner(annotation, list) or _inner(annotation, dict) or annotation
     return model
 
 
@@ -40,7 +42,7 @@ def _model_of(annotation: Any, data: Any) -> type[BaseModel] | None:
             return registry.get(extra.kind, name).model if name in registry.names(extra.kind) else None
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    for argument in typing.get_args(annotation) if typing.get_origin(annotation) is not list else ():
+    for argument in typing.get_args(annotation) if typing.get_origin(annotation) not in (list, dict) else ():
         found = _model_of(argument, data)
         if found is not None:
             return found
@@ -48,7 +50,7 @@ def _model_of(annotation: Any, data: Any) -> type[BaseModel] | None:
 
 
 def _inner(annotation: Any, origin: type) -> Any:
-    """The list type inside a union such as `list[X] | None`."""
+    """The list or dictionary type inside a union such as `list[X] | None`."""
     if typing.get_origin(annotation) is origin:
         return annotation
     found = (_inner(argument, origin) for argument in typing.get_args(annotation))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from framework.options import Count, Fraction, Natural, OpenFraction, Positive
+from framework.options import Count, Fraction, Natural, NonNegative, OpenFraction, Positive
 from framework.registry import KINDS, ComponentConfig, Of, registry
 
 #: what every random generator accepts
@@ -35,10 +35,10 @@ class SplitConfig(Section):
 class SamplingConfig(Section):
     """How training samples are drawn; available to every policy."""
 
-    name: Literal["uniform", "blocks", "group_balanced", "repeated"] = "uniform"
+    name: Literal["uniform", "blocks", "group_balanced", "repeated", "weighted"] = "uniform"
     """`uniform`: each sample once per epoch; `blocks`: the same, reading a few shards at a time;
     `group_balanced`: every group equally likely; `repeated`: each sample once, and more often those
-    that `path` marks."""
+    that `path` marks; `weighted`: every group as likely as its weight says."""
     replacement: bool = True
     """For `group_balanced`: draw with replacement (n draws), or each group cut to the smallest."""
     shards: Count = 16
@@ -47,6 +47,11 @@ class SamplingConfig(Section):
     """For `repeated`: FILE.npy or FILE.npz:KEY with a whole number per training sample, as 0 or 1."""
     up_weight: Natural = 1
     """For `repeated`: how often a sample comes beside the one time, for each 1 in the file."""
+    weights: dict[str, NonNegative] | str | None = None
+    """For `weighted`: the weight of every group by name, or a JSON file of them, as `export --policy`
+    writes it; they are divided by their sum."""
+    by: list[str] | None = None
+    """For `weighted`: the columns whose combinations have the weights; null takes data.groups."""
 
 
 class DataConfig(Section):

@@ -13,12 +13,14 @@ from framework.config.schema import DataConfig
 from framework.data.batch import DataSpec
 from framework.data.dataset import Dataset, Splits
 from framework.data.evaluation import EvaluationLoader
+from framework.data.group_weights import shares_of
 from framework.data.groups import GroupTable, column_groups, sample_groups
 from framework.data.loader import Place, TrainLoader
 from framework.data.order import Order, make_order
 from framework.data.repeated_order import RepeatedOrder, make_repeated_order
 from framework.data.splits import make_splits
 from framework.data.unfitted import fit
+from framework.data.weighted_order import WeightedOrder
 from framework.errors import ConfigError, DataError, Problem
 from framework.options import nearest
 from framework.registry import registry
@@ -108,10 +110,12 @@ class Data:
         return lines
 
     def fingerprint(self) -> str:
-        """A hash of the splits and of a file that the order follows: other data gives another one."""
+        """A hash of the splits and of what a file may say of the order: other data gives another one."""
         digest = fingerprint(self.splits)
         if isinstance(self.order, RepeatedOrder):
             digest = hashlib.sha256(digest.encode() + self.order.counts.tobytes()).hexdigest()[:16]
+        if isinstance(self.order, WeightedOrder):
+            digest = hashlib.sha256(digest.encode() + self.order.shares.tobytes()).hexdigest()[:16]
         return digest
 
 
@@ -177,17 +181,30 @@ def build_data(config: DataConfig, seed: int) -> Data:
         policy_groups = sample_groups(splits["train"])
     elif config.policy_groups is not None:
         policy_groups = column_groups({"train": splits["train"]}, config.policy_groups, allow_other)
-    training = splits["train"]
-    if config.sampling.name == "repeated":
-        order: Order = make_repeated_order(config.sampling, len(training), seed)
-    else:
-        order = make_order(config.sampling, groups.assign(training, "train"), seed, training.runs())
+    order = _order(config, splits, groups, seed)
     shares = np.bincount(
         policy_groups.assign(splits["train"], "train"), order.probabilities(), minlength=len(policy_groups)
     )
     return Data(
         config.source.name, splits, splits["train"].spec, groups, policy_groups, shares, order, config.workers
     )
+
+
+def _order(config: DataConfig, splits: Splits, groups: GroupTable, seed: int) -> Order:
+    """The order of the training samples, by the groups of the metrics or those that have weights."""
+    sampling, training = config.sampling, splits["train"]
+    if sampling.name == "repeated":
+        return make_repeated_order(sampling, len(training), seed)
+    if sampling.name != "weighted":
+        return make_order(sampling, groups.assign(training, "train"), seed, training.runs())
+    if sampling.by is not None:
+        missing = [name for name in sampling.by if name not in training.columns]
+        if missing:
+            offer = nearest(missing[0], training.columns) or f" (columns: {', '.join(training.columns)})"
+            raise ConfigError([Problem("data.sampling.by", f"no column '{missing[0]}'{offer}")])
+        groups = column_groups({"train": training}, sampling.by, config.unknown_group == "other")
+    shares = shares_of(sampling.weights, groups.names, groups.counts)
+    return WeightedOrder(groups.assign(training, "train"), shares, seed)
 
 
 def _check(name: str, dataset: Dataset, spec: DataSpec) -> None:

@@ -152,6 +152,9 @@ def test_list(run: Run) -> None:
     code, out, _ = run("list", "policy")
     assert "group_dro" in out
     assert "long_tail" not in out
+    code, out, _ = run("list", "dataset", "mixture")  # holds datasets, and so perhaps itself
+    assert code == 0
+    assert "sources: section (required)" in out
     code, out, _ = run("list", "transform", "long_tail")
     assert code == 0
     assert "factor: number" in out

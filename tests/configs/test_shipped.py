@@ -46,6 +46,7 @@ COMPANIONS = {
     "data/fashion_mnist": ANY_CONTENT,
     "data/diabetes": REGRESSION,
     "data/lm_domains": LANGUAGE,
+    "data/mixture_python_library": LANGUAGE,
     "data/python_library": LANGUAGE,
     "data/snli_negation": ["model=text_transformer"],
     "launch/local": ["launch.num_processes=2"],
