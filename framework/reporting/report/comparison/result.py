@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from framework.reporting.report.blocks import Block, Cell, Plot, Section, Table
@@ -188,6 +189,12 @@ def _interval(rows: list[Any]) -> dict[str, Any]:
 
 def _table(comparison: ComparisonFiles, metric: str) -> Table:
     by_arm = comparison.rows(metric)
+    caption = f"{spoken(metric)} on {comparison.split}"
+    if metric.endswith("_bytes"):
+        caption = spoken(metric).replace("bytes", "in MiB")
+        by_arm = {name: _in_mebibytes(row) for name, row in by_arm.items()}
+    elif metric.endswith("seconds"):
+        caption = spoken(metric)
     better = "more is better" if next(iter(by_arm.values()), {}).get("better") == "more" else "less is better"
     used = {
         label: key
@@ -207,4 +214,11 @@ def _table(comparison: ComparisonFiles, metric: str) -> Table:
             ]
         )
     columns = ["arm", "seeds", "mean", "standard deviation", *used]
-    return Table(f"{spoken(metric)} on {comparison.split} ({better})", columns, rows)
+    return Table(f"{caption} ({better})", columns, rows)
+
+
+def _in_mebibytes(row: Mapping[str, Any]) -> dict[str, Any]:
+    amounts = ("mean", "std", "difference_mean", "difference_low", "difference_high")
+    return {
+        key: value / 2**20 if key in amounts and is_number(value) else value for key, value in row.items()
+    }
