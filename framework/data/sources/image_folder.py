@@ -11,6 +11,7 @@ from torch import Tensor
 
 from framework.data.batch import DataSpec, Inputs
 from framework.data.dataset import Column, Dataset, Splits
+from framework.data.files.images import decode_image, image_tensor
 from framework.data.files.paths import existing_folder
 from framework.data.in_memory import ArrayDataset
 from framework.errors import DataError
@@ -102,9 +103,9 @@ class ImageFiles(Dataset):
         Raises:
             DataError: a file cannot be decoded.
         """
-        pixels = np.stack([self._decode(self.files[position]) for position in positions])
-        inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float().div_(255)
-        return inputs, self.labels.index_select(0, torch.from_numpy(positions))
+        files = [self.files[position] for position in positions]
+        images = [decode_image(file, self.size, self.color, str(file)) for file in files]
+        return image_tensor(images), self.labels.index_select(0, torch.from_numpy(positions))
 
     def select(self, positions: np.ndarray) -> ImageFiles:
         """The files at `positions`."""
@@ -115,15 +116,3 @@ class ImageFiles(Dataset):
         """The same samples in memory."""
         inputs, targets = self.fetch(np.arange(len(self)), None)
         return ArrayDataset(inputs, targets, self.spec, self.columns)
-
-    def _decode(self, path: Path) -> np.ndarray:
-        """(size, size, channels) uint8."""
-        from PIL import Image
-
-        try:
-            with Image.open(path) as image:
-                converted = image.convert("RGB" if self.color == "rgb" else "L")
-                resized = converted.resize((self.size, self.size), Image.Resampling.BILINEAR)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path}: cannot be decoded as an image: {error}") from error
-        return np.asarray(resized).reshape(self.size, self.size, -1)

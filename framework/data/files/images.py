@@ -1,0 +1,40 @@
+"""Decodes image files to pixels of one size."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from framework.errors import DataError
+
+
+def decode_image(source: Path | bytes, size: int, color: str, place: str) -> np.ndarray:
+    """(size, size, channels) uint8 of a file or of its content.
+
+    Args:
+        source: the file, or its bytes.
+        size: height and width that the image is scaled to.
+        color: `rgb` or `grayscale`.
+        place: what messages call the image.
+
+    Raises:
+        DataError: it cannot be decoded.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
+            converted = image.convert("RGB" if color == "rgb" else "L")
+            resized = converted.resize((size, size), Image.Resampling.BILINEAR)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{place}: cannot be decoded as an image: {error}") from error
+    return np.asarray(resized).reshape(size, size, -1)
+
+
+def image_tensor(images: list[np.ndarray]) -> Tensor:
+    """(k, channels, size, size) float32 in [0, 1] of what `decode_image` gave."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().float().div_(255)
