@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import platform
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -158,7 +160,15 @@ def _conduct(
         _set_status(run, "running", "")
         reporters.start(_header(run, folder.path, resumed_at))
         run.report(_run_record(run, resumed_at))
-        logger.info("starts at step %d of %d", run.progress.step, run.progress.num_steps)
+        logger.info(
+            "rank %d of %d on %s, process %d, starts at step %d of %d",
+            run.world.rank,
+            run.world.size,
+            platform.node(),
+            os.getpid(),
+            run.progress.step,
+            run.progress.num_steps,
+        )
         with agreement.on_failure():
             ended = fit(run, signals)
             reporters.sync()

@@ -51,22 +51,19 @@ def log_path(run_dir: Path, rank: int) -> Path:
 def open_log(run_dir: Path, rank: int = 0) -> RunLog:
     """Append everything logged under `framework`, and Python's warnings, to the log in `run_dir`.
 
-    Warnings and errors of the main process go to standard error as well, each text once. Another
-    process writes warnings only, to a file of its own that does not exist until there is one.
+    Warnings and errors of the main process go to standard error as well, each text once; another
+    process only writes, to a file of its own.
 
     Raises:
         UserError: the file cannot be written.
     """
     path = log_path(run_dir, rank)
     try:
-        file = logging.FileHandler(path, encoding="utf-8", delay=rank != 0)
+        file = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-    if rank != 0:
-        file.setLevel(logging.WARNING)
-        return RunLog([file])
-    return RunLog([file, _WarningsOnConsole()])
+    return RunLog([file] if rank else [file, _WarningsOnConsole()])
 
 
 class _WarningsOnConsole(logging.Handler):
