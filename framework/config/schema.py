@@ -91,6 +91,20 @@ class EmaConfig(Section):
     """Share of the old average kept at each step."""
 
 
+class SamConfig(Section):
+    """Sharpness-aware minimisation (SAM, arXiv 2010.01412): a step follows the gradient at the point of the
+    largest loss near the weights, to first order; it costs a second forward and backward pass."""
+
+    rho: Positive = 0.05
+    """Distance of that point from the weights, in the norm of all parameters together."""
+    adaptive: bool = False
+    """Measure the distance relative to the size of each weight (ASAM, arXiv 2102.11600); take a larger rho."""
+    ascent: Literal["objective", "mean"] = "objective"
+    """The loss that is largest there: the policy's objective, or the plain mean of the batch."""
+    add_ascent: bool = False
+    """Add the gradient of that loss at the weights to the one at the point (authors' code of SharpDRO)."""
+
+
 class TrainConfig(Section):
     """How long and how to step."""
 
@@ -102,6 +116,8 @@ class TrainConfig(Section):
     """Largest global gradient norm; null does not clip."""
     ema: EmaConfig | None = None
     """Average the weights; null does not."""
+    sam: SamConfig | None = None
+    """Take gradients at the worst point near the weights; null takes them at the weights."""
     weight_decay_on: Literal["all", "matrices"] = "all"
     """Which parameters decay: all, or only those with two or more dimensions (no biases, no norms)."""
     max_skipped: Natural = 5

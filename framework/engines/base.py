@@ -54,6 +54,8 @@ class Engine(ABC):
     loss_scale: LossScale | None = None
     #: a state is read from the disk tensor by tensor, as `load_state_dict` comes to it
     takes_stored: ClassVar = True
+    #: whether it can move the parameters for the length of a pass: `perturbed`
+    can_perturb: bool = True
 
     @abstractmethod
     def forward(self, inputs: Inputs) -> Tensor:
@@ -91,6 +93,24 @@ class Engine(ABC):
     def all_sum(self, values: Tensor) -> Tensor:
         """Elementwise sum over the ranks, the same on all."""
         return all_sum(values, self.world)
+
+    @abstractmethod
+    def drawn_again(self) -> AbstractContextManager[None]:
+        """On exit the random numbers that were drawn inside are those that come next."""
+
+    def perturbed(
+        self, rho: float, *, adaptive: bool = False, add_gradient: bool = False
+    ) -> AbstractContextManager[None]:
+        """Inside, the parameters are `rho` away along the accumulated gradient, which is forgotten.
+
+        On exit they are back, bit for bit. The gradient is global and finite, and `clip` has taken out its
+        loss scale; the distance is measured over all parameters of all ranks.
+
+        Args:
+            adaptive: multiply each element of the gradient by its weight, and the step once more.
+            add_gradient: on exit add the forgotten gradient to that of the passes made inside.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def preserved_state(self) -> AbstractContextManager[None]:

@@ -63,6 +63,22 @@ class Shards(ABC):
     def norm(self) -> Tensor:
         """Global norm of the accumulated gradient, a scalar; inf where it is not finite. Collective."""
 
+    def gradients(self) -> list[Tensor]:
+        """A copy of the accumulated gradient as flat tensors, times the loss scale; not if offloaded."""
+        averaged = self.zero.averaged_gradients
+        return [
+            torch.cat([part.detach().reshape(-1) for part in averaged[number]])
+            for number in range(len(self.flats))
+        ]
+
+    def add_to_gradients(self, gradients: Sequence[Tensor]) -> None:
+        """Add flat tensors like those of `gradients` to what has been accumulated, if anything was."""
+        for number, gradient in enumerate(gradients):
+            offset = 0
+            for part in self.zero.averaged_gradients.get(number) or []:
+                part.add_(gradient.narrow(0, offset, part.numel()).view_as(part))
+                offset += part.numel()
+
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Inside, the flat tensors may be changed; on exit the model follows them. Collective."""

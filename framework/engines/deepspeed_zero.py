@@ -29,6 +29,7 @@ from framework.engines.precision import LossScaleOptions, Precision, restore_los
 from framework.errors import ConfigError, Problem
 from framework.optim.ema import Ema
 from framework.optim.optimistic import LOOKAHEAD, Optimistic
+from framework.optim.perturbation import perturb
 from framework.pieces import Piece, whole
 
 
@@ -57,6 +58,8 @@ class ZeroEngine(DeepSpeedEngine):
         if settings.ema_decay is not None:
             flats: Any = [(str(number), flat) for number, flat in enumerate(self.shards.flats)]
             self.ema = Ema(flats, settings.ema_decay)
+        #: offloaded gradients lie elsewhere, with norms of their own
+        self.can_perturb = not (options["offload_optimizer"] or options["offload_parameters"])
         self._at_true_point = False
         self._max_norm = 0.0
 
@@ -96,6 +99,24 @@ class ZeroEngine(DeepSpeedEngine):
             yield
         finally:
             self.zero.custom_loss_scaler, self.zero.external_loss_scale = False, None
+
+    @contextmanager
+    def perturbed(self, rho: float, *, adaptive: bool = False, add_gradient: bool = False) -> Iterator[None]:
+        weights, gradients = [flat.detach() for flat in self.shards.flats], self.shards.gradients()
+        with self.shards.changing():
+            before = perturb(weights, gradients, rho, self.norm, adaptive=adaptive)
+        if not add_gradient:
+            gradients = []
+        self.zero_grad()
+        try:
+            yield
+        finally:
+            with self.shards.changing():
+                torch._foreach_copy_(weights, before)
+        self.shards.add_to_gradients(gradients)
+
+    def norm(self, tensors: list[Tensor]) -> Tensor:
+        return self.all_sum(super().norm(tensors).double().square()).sqrt().float()
 
     def update_average(self, average: Ema) -> None:
         self._swap_ahead()

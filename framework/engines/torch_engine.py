@@ -22,6 +22,7 @@ from framework.engines.precision import (
 from framework.errors import CheckpointError
 from framework.optim.ema import Ema
 from framework.optim.optimistic import Optimistic
+from framework.optim.perturbation import perturb
 from framework.pieces import in_memory
 
 
@@ -72,10 +73,15 @@ class TorchEngine(Engine):
     def clip(self, max_norm: float | None) -> Tensor:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         self.unscale(gradients)
-        # What torch's get_total_norm computes, without sorting one device's tensors by device first.
-        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        norm = self.norm(gradients)
         if max_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, max_norm, norm, foreach=True)
+        return norm
+
+    def norm(self, tensors: list[Tensor]) -> Tensor:
+        """The norm of all tensors together, over all ranks where these hold parts."""
+        # What torch's get_total_norm computes, without sorting one device's tensors by device first.
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
         return norm
 
     @property
@@ -112,12 +118,36 @@ class TorchEngine(Engine):
         for parameter in self.parameters:
             parameter.grad = None
 
+    def own(self, tensor: Tensor) -> Tensor:
+        """What this rank holds of a parameter or gradient, sharing its memory."""
+        return tensor.detach()
+
+    @contextmanager
+    def perturbed(self, rho: float, *, adaptive: bool = False, add_gradient: bool = False) -> Iterator[None]:
+        moved = [(p, self.own(p.grad)) for p in self.parameters if p.grad is not None]
+        weights = [self.own(parameter) for parameter, _ in moved]
+        before = perturb(weights, [g for _, g in moved], rho, self.norm, adaptive=adaptive)
+        if not add_gradient:
+            moved = []
+        self.zero_grad()
+        try:
+            yield
+        finally:
+            torch._foreach_copy_(weights, before)
+        for parameter, gradient in moved:
+            if parameter.grad is not None:
+                self.own(parameter.grad).add_(gradient, alpha=self.scale)
+
+    @contextmanager
+    def drawn_again(self) -> Iterator[None]:
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            yield
+
     @contextmanager
     def preserved_state(self) -> Iterator[None]:
-        devices = [self.device] if self.device.type == "cuda" else []
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         try:
-            with torch.random.fork_rng(devices):
+            with self.drawn_again():
                 yield
         finally:
             for buffer, before in buffers:

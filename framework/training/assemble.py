@@ -246,6 +246,7 @@ def assemble(
             progress,
             clip_norm=config.train.clip_norm,
             per_micro=config.batch.accumulation == "per_micro",
+            sam=config.train.sam,
         ),
         progress=progress,
         meter=Meter(device),
@@ -314,6 +315,12 @@ def _build_engine(
     ema_decay = config.train.ema.decay if config.train.ema is not None else None
     settings = EngineSettings(make_model, make_optimizer, world, device, ema_decay)
     engine: Engine = registry.build("engine", config.engine, settings=settings)
+    if config.train.sam is not None and not engine.can_perturb:
+        message = (
+            f"engine {config.engine.name} cannot move offloaded shards for the length of a pass;"
+            " single, ddp, fsdp and zero0 to zero3 can"
+        )
+        raise ConfigError([Problem("train.sam", message)])
     return engine
 
 

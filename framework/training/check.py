@@ -75,6 +75,8 @@ def describe(run: Run) -> list[tuple[str, str]]:
     if run.step.per_micro and plan.accumulation > 1:
         passes = "per micro-batch: not the algorithm on the global batch"
     arithmetic = f"{plan.size} = {plan.micro} x {plan.accumulation} micro-batches x {plan.world_size} ranks"
+    if config.train.sam is not None:
+        passes += ", twice for SAM"
     progress = run.progress
     length = f"{progress.num_steps} steps, {progress.steps_per_epoch} per epoch"
     rule = config.select

@@ -57,7 +57,6 @@ class NonFiniteGuard:
             TrainingError: too many steps in a row were skipped.
         """
         if math.isfinite(float(norm)):
-            progress.skipped = 0
             return True
         if loss_scale is not None and loss_scale.shrink():
             logger.info(

@@ -1,6 +1,8 @@
 """One optimizer step: the papers' algorithm on one screen.
 
 losses of the global batch -> policy -> weights -> gradient of sum_i weights_i * loss_i -> optimizer
+
+With SAM the gradient is that at the worst point near the weights: the middle part runs twice.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 from framework.config.batch_plan import BatchPlan
+from framework.config.schema import SamConfig
 from framework.data.batch import Batch, GlobalBatch
 from framework.engines.base import Engine
 from framework.errors import PluginError
@@ -20,6 +23,7 @@ from framework.policies.base import Policy, SampleLosses
 from framework.tasks.base import Task
 from framework.training.guards import NonFiniteGuard
 from framework.training.progress import Progress
+from framework.training.sam import AscentPass, DescentPass
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,9 @@ class StepResult:
     """What one step saw; tensors stay on the device.
 
     Attributes:
-        samples: the losses of the global batch (n,).
+        samples: the losses of the global batch (n,), at the weights before the step.
         weights: their weights (n,); None if the step was skipped before the policy spoke.
-        objective: sum of weight x loss, a scalar.
+        objective: sum of weight x loss, a scalar; with SAM at the perturbed weights.
         gradient_norm: global norm before clipping, a scalar.
         taken: False when the guard skipped the step.
     """
@@ -48,6 +52,7 @@ class Step:
     Attributes:
         per_micro: each micro-batch is the policy's batch (another, cheaper algorithm); else the whole
             global batch is, whatever the number of micro-batches.
+        sam: how far away, and of what, the gradient is taken; None takes it at the weights.
     """
 
     engine: Engine
@@ -58,6 +63,7 @@ class Step:
     progress: Progress
     clip_norm: float | None = None
     per_micro: bool = False
+    sam: SamConfig | None = None
 
     def __call__(self, batch: GlobalBatch) -> StepResult:
         """Take one step on the global batch, or skip it when its numbers are not finite."""
@@ -65,16 +71,12 @@ class Step:
         before = self.policy.state_dict()
         buffers = [buffer.clone() for buffer in self._buffers]
         self.engine.zero_grad()
-        if self.per_micro and len(batch.micros) > 1:
-            result = self._each_micro(batch)
-        elif self.policy.needs_batch:
-            result = self._whole_batch(batch)
-        else:
-            result = self._one_pass(batch)
+        result = self._gradient(batch, self.policy) if self.sam is None else self._worst(batch, self.sam)
         if result.taken:
             norm = self.engine.clip(self.clip_norm)
             if self.guard.gradient_ok(norm, self.progress, self.engine.loss_scale):
                 self.engine.step()
+                self.progress.skipped = 0
                 return StepResult(result.samples, result.weights, result.objective, norm, True)
         self.policy.load_state_dict(before)
         for buffer, value in zip(self._buffers, buffers, strict=True):
@@ -87,7 +89,31 @@ class Step:
         """What a forward pass moves: running statistics, which one NaN would spoil for ever."""
         return list(self.engine.model.buffers())
 
-    def _whole_batch(self, batch: GlobalBatch) -> StepResult:
+    def _gradient(self, batch: GlobalBatch, policy: Policy) -> StepResult:
+        """Accumulate the gradient of the objective where the model stands."""
+        if self.per_micro and len(batch.micros) > 1:
+            return self._each_micro(batch, policy)
+        return self._whole_batch(batch, policy) if policy.needs_batch else self._one_pass(batch, policy)
+
+    def _worst(self, batch: GlobalBatch, sam: SamConfig) -> StepResult:
+        """SAM: accumulate the gradient at w + rho g / |g|, where g is that of the ascent loss at w."""
+        ascent = AscentPass(self.policy, sam.ascent)
+        with self.engine.drawn_again():
+            plain = self._gradient(batch, ascent)
+        if not plain.taken:
+            return plain
+        norm = self.engine.clip(None)
+        if not self.guard.gradient_ok(norm, self.progress, self.engine.loss_scale):
+            return replace(plain, gradient_norm=norm, taken=False)
+        # Running statistics are those of the weights, not of the point beside them.
+        buffers = [buffer.clone() for buffer in self._buffers]
+        with self.engine.perturbed(sam.rho, adaptive=sam.adaptive, add_gradient=sam.add_ascent):
+            sharp = self._gradient(batch, DescentPass(ascent))
+        for buffer, value in zip(self._buffers, buffers, strict=True):
+            buffer.copy_(value)
+        return replace(sharp, samples=plain.samples) if sharp.taken else sharp
+
+    def _whole_batch(self, batch: GlobalBatch, policy: Policy) -> StepResult:
         """A weight depends on the other samples: all losses, then the policy, then the gradient."""
         if len(batch.micros) == 1:
             losses, micro = self._losses(batch.micros[0], last=True)
@@ -106,7 +132,7 @@ class Step:
                 )
         if not self.guard.losses_ok(samples, self.progress):
             return _skipped(samples)
-        weights = self._checked(self.policy.step(samples), samples)
+        weights = self._checked(policy.step(samples), samples)
         for number, micro in enumerate(batch.micros):
             last = number == len(batch.micros) - 1
             losses = graphs[number] if graphs else self._losses(micro, last=last)[0]
@@ -114,13 +140,14 @@ class Step:
             self._backward(losses, weights[start:end], micro)
         return _taken(samples, weights)
 
-    def _one_pass(self, batch: GlobalBatch) -> StepResult:
+    def _one_pass(self, batch: GlobalBatch, policy: Policy) -> StepResult:
         """A weight follows from the sample itself and the state: one pass, the state moves afterwards."""
         all_losses: list[Tensor] = []
         micros: list[Batch] = []
         for number, plain in enumerate(batch.micros):
             losses, micro = self._losses(plain, last=number == len(batch.micros) - 1)
-            weights = self._weights(self._own(micro, losses, batch.num_samples))
+            own = self._own(micro, losses, batch.num_samples)
+            weights = self._checked(policy.weights(own), own)
             self._backward(losses, weights, micro)
             all_losses.append(losses)
             micros.append(micro)
@@ -128,11 +155,11 @@ class Step:
         if not self.guard.losses_ok(samples, self.progress):
             return _skipped(samples)
         if len(weights) < len(samples.loss):
-            weights = self._weights(samples)
-        self.policy.update(samples)
+            weights = self._checked(policy.weights(samples), samples)
+        policy.update(samples)
         return _taken(samples, weights)
 
-    def _each_micro(self, batch: GlobalBatch) -> StepResult:
+    def _each_micro(self, batch: GlobalBatch, policy: Policy) -> StepResult:
         """Each micro-batch is a batch of its own to the policy; their objectives are averaged by size."""
         parts: list[SampleLosses] = []
         all_weights: list[Tensor] = []
@@ -143,7 +170,7 @@ class Step:
             samples = self._gather([micro], [losses], row_size)
             if not self.guard.losses_ok(samples, self.progress):
                 return _skipped(samples)
-            weights = self._checked(self.policy.step(samples), samples) * (row_size / batch.num_samples)
+            weights = self._checked(policy.step(samples), samples) * (row_size / batch.num_samples)
             start, end = self.plan.span(number, self.engine.world.rank, batch.num_samples)
             own = weights[start - row : end - row]
             self._backward(losses, own, micro)
@@ -159,9 +186,6 @@ class Step:
         assert losses.shape == (len(micro),), f"a task gives one loss per sample; got {tuple(losses.shape)}"
         own = {name: values for name, values in micro.extra.items() if values.dim() == 1}
         return losses, replace(micro, extra=own | self.task.columns(outputs.detach(), micro))
-
-    def _weights(self, samples: SampleLosses) -> Tensor:
-        return self._checked(self.policy.weights(samples), samples)
 
     def _checked(self, weights: Tensor, samples: SampleLosses) -> Tensor:
         if weights.shape != samples.loss.shape or weights.requires_grad:

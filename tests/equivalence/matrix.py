@@ -29,6 +29,12 @@ POLICIES = {
     "also_optimistic": ["policy=also", "policy.pi_lr=0.5"],
     "also_descent_ascent": ["policy=also", "policy.mode=descent_ascent", "policy.pi_lr=0.5"],
     "absgd": ["policy=absgd"],
+    "sharp_dro": [
+        "policy=group_dro",
+        "policy.step_size=0.5",
+        "train.sam={rho: 0.2, ascent: mean, add_ascent: true}",
+    ],
+    "asam_also": ["policy=also", "policy.pi_lr=0.5", "train.sam={rho: 0.5, adaptive: true}"],
     "cvar_later": ["policy={name: deferred, step: 8, base: {name: cvar, alpha: 0.5, regularization: 0.1}}"],
     "trimmed_tilted": [
         "policy={name: trimmed, rare_groups: warn, base: {name: tilted, t: 2, tau: 1, level: hierarchical}}"

@@ -115,12 +115,26 @@ class FsdpEngine(TorchEngine):
     def clip(self, max_norm: float | None) -> Tensor:
         gradients = [local(p.grad) for p in self.parameters if p.grad is not None]
         self.unscale(gradients)
-        own = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        norm = self.all_sum(own.double().square()).sqrt().float()
+        norm = self.norm(gradients)
         if max_norm is not None:
             # The factor of torch's clip_grad_norm_.
             torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm.to(self.device)
+
+    def norm(self, tensors: list[Tensor]) -> Tensor:
+        return self.all_sum(super().norm(tensors).double().square()).sqrt().float()
+
+    def own(self, tensor: Tensor) -> Tensor:
+        return local(tensor.detach())
+
+    @contextmanager
+    def perturbed(self, rho: float, *, adaptive: bool = False, add_gradient: bool = False) -> Iterator[None]:
+        with super().perturbed(rho, adaptive=adaptive, add_gradient=add_gradient):
+            yield
+            if self._unfinished:
+                # No backward pass freed what was gathered at the perturbed weights.
+                self.zero_grad()
+                self._reshard()
 
     def zero_grad(self) -> None:
         super().zero_grad()
