@@ -98,7 +98,7 @@ class SamConfig(Section):
     rho: Positive = 0.05
     """Distance of that point from the weights, in the norm of all parameters together."""
     adaptive: bool = False
-    """Measure the distance relative to the size of each weight (ASAM, arXiv 2102.11600); take a larger rho."""
+    """Measure the distance relative to the size of each weight (ASAM, arXiv 2102.11600); rho is larger."""
     ascent: Literal["objective", "mean"] = "objective"
     """The loss that is largest there: the policy's objective, or the plain mean of the batch."""
     add_ascent: bool = False
