@@ -10,6 +10,7 @@ DEFAULT_VERB = "train"
 VERBS = {
     "train": "train, evaluate and save a run (the default: the word may be left out)",
     "check": "everything that is wrong with a configuration, then one batch; trains nothing",
+    "data": "what is in the data of a configuration, on the terminal and on a page with samples",
     "show": "the resolved configuration, each value with the file and line it came from",
     "diff": "what differs between two configurations or runs",
     "list": "the registered components; with a kind and a name, all options of one",

@@ -140,8 +140,8 @@ def fingerprint(splits: Splits) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_splits(config: DataConfig, seed: int) -> Splits:
-    """The source's samples, split and encoded, before any transform.
+def raw_splits(config: DataConfig, seed: int) -> Splits:
+    """The source's samples, split and not yet encoded.
 
     Raises:
         ConfigError: an option does not fit the data.
@@ -149,21 +149,36 @@ def read_splits(config: DataConfig, seed: int) -> Splits:
     """
     data_seed = seed if config.splits.seed is None else config.splits.seed
     splits: Splits = registry.build("dataset", config.source, seed=data_seed)
-    return fit(make_splits(splits, config.splits, data_seed))
+    return make_splits(splits, config.splits, data_seed)
 
 
-def build_data(config: DataConfig, seed: int) -> Data:
+def read_splits(config: DataConfig, seed: int) -> Splits:
+    """The source's samples, split and encoded, before any transform.
+
+    Raises:
+        ConfigError: an option does not fit the data.
+        DataError: a file is missing or broken.
+    """
+    return fit(raw_splits(config, seed))
+
+
+def build_data(config: DataConfig, seed: int, raw: Splits | None = None) -> Data:
     """Read the source, split, fit, transform, and form the groups.
 
     The source, the splits and the transforms draw from `splits.seed` where it is given, so that runs
     of different seeds can share one data set; the order always follows `seed`.
+
+    Args:
+        config: the data section.
+        seed: of the run.
+        raw: what `raw_splits` gives, if it was read before.
 
     Raises:
         ConfigError: an option does not fit the data.
         DataError: a file is missing or broken, or samples do not form what the configuration says.
     """
     data_seed = seed if config.splits.seed is None else config.splits.seed
-    splits = read_splits(config, seed)
+    splits = fit(raw_splits(config, seed) if raw is None else raw)
     for number, section in enumerate(config.transforms):
         transform = registry.build("transform", section, seed=data_seed)
         try:

@@ -1,4 +1,4 @@
-"""From the folder of a run or a comparison to report.html."""
+"""From the folder of a run or a comparison to report.html, and from data to its page."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from framework.reporting.report.read import read_run
 from framework.reporting.report.run_page import run_page
 
 if TYPE_CHECKING:
+    from framework.data.survey.survey import Survey
     from framework.training.assemble import Run
 
 REPORT = "report.html"
@@ -33,6 +34,20 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_text(path, render(page))
     return path
+
+
+def write_data_page(survey: Survey, name: str, out: Path) -> Path:
+    """Write the page of the data of the configuration called `name` to `out`, and return that.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    from framework.reporting.report.data_page import data_page
+
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(out, render(data_page(survey, name)))
+    return out
 
 
 def report_at_end(run: Run) -> None:
