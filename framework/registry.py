@@ -38,8 +38,8 @@ Target = TypeVar("Target", bound=Callable[..., Any])
 
 #: kind -> (packages whose modules register the built-in components, what the assembly supplies)
 KINDS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
-    "dataset": (("framework.data.sources",), frozenset({"seed"})),
-    "transform": (("framework.data.transforms",), frozenset({"seed"})),
+    "dataset": (("framework.data.sources",), frozenset({"seed", "on_error"})),
+    "transform": (("framework.data.transforms",), frozenset({"seed", "on_error"})),
     "model": (("framework.models",), frozenset({"spec"})),
     "task": (("framework.tasks",), frozenset({"spec", "class_counts", "class_shares"})),
     "policy": (

@@ -31,10 +31,10 @@ def labelled(
     return ArrayDataset(inputs, torch.from_numpy(ids), spec, made, extra)
 
 
-def component(kind: str, name: str, /, seed: int = 0, **options: Any) -> Any:
+def component(kind: str, name: str, /, seed: int = 0, on_error: str = "stop", **options: Any) -> Any:
     """A component built from options as a file would give them."""
     target = registry.get(kind, name)
-    return target.build(target.model.model_validate({"name": name, **options}), seed=seed)
+    return target.build(target.model.model_validate({"name": name, **options}), seed=seed, on_error=on_error)
 
 
 def data_config(**sections: Any) -> DataConfig:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,3 +69,39 @@ class BatchPlan:
     def positions(self, micro: int, rank: int, num_samples: int) -> np.ndarray:
         """The positions of `span`, (micro,) or fewer."""
         return np.arange(*self.span(micro, rank, num_samples))
+
+    def cut(self, num_samples: int, left_out: Sequence[int] = ()) -> Cut:
+        """Who takes which of the `num_samples` samples of a global batch without its places `left_out`."""
+        return Cut(self, num_samples + len(left_out), tuple(left_out))
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One global batch, of which some places may hold no sample; the samples are counted without those.
+
+    Attributes:
+        num_places: positions of the plan that the batch takes.
+        left_out: those of them without a sample, ascending.
+    """
+
+    plan: BatchPlan
+    num_places: int
+    left_out: tuple[int, ...]
+
+    def span(self, micro: int, rank: int) -> tuple[int, int]:
+        """Start and end among the samples of those that `rank` takes in micro-batch `micro`."""
+        start, end = self.plan.span(micro, rank, self.num_places)
+        return start - bisect_left(self.left_out, start), end - bisect_left(self.left_out, end)
+
+    def row(self, micro: int) -> tuple[int, int]:
+        """Start and end among the samples of those that all ranks take in micro-batch `micro`."""
+        start = micro * self.plan.micro * self.plan.world_size
+        end = min(start + self.plan.micro * self.plan.world_size, self.num_places)
+        return start - bisect_left(self.left_out, start), end - bisect_left(self.left_out, end)
+
+    def rows(self, micros: Sequence[int]) -> np.ndarray:
+        """Where the samples of `micros` stand among rows padded to (micros, ranks, micro), flat."""
+        ranks = range(self.plan.world_size)
+        sizes = [[end - start for start, end in (self.span(m, rank) for rank in ranks)] for m in micros]
+        rows: np.ndarray = np.arange(self.plan.micro) < np.array(sizes)[..., None]
+        return np.flatnonzero(rows)

@@ -71,6 +71,10 @@ class DataConfig(Section):
     sampling: SamplingConfig = SamplingConfig()
     workers: Natural = 0
     """Background processes that load samples; 0 loads in the main process."""
+    on_error: Literal["stop", "quarantine"] = "stop"
+    """When a sample or a shard cannot be read: `stop` ends the run, `quarantine` leaves it out."""
+    max_bad_fraction: Fraction = 0.01
+    """For `quarantine`: the share of a split that may be left out before the run ends."""
 
 
 class BatchConfig(Section):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from framework.data.faults import Fault
 
 Inputs = Tensor | dict[str, Tensor]
 
@@ -91,6 +95,27 @@ class Batch:
         """`values` (micro, ...) without the filler rows."""
         return values if self.complete else values[self.valid]
 
+    def take(self, rows: Tensor) -> Batch:
+        """The rows with the numbers `rows` (k,), on the same device."""
+        inputs = self.inputs
+        return replace(
+            self,
+            inputs={k: v[rows] for k, v in inputs.items()} if isinstance(inputs, dict) else inputs[rows],
+            targets=self.targets[rows],
+            groups=self.groups[rows],
+            index=self.index[rows],
+            valid=self.valid[rows],
+            extra={name: column[rows] for name, column in self.extra.items()},
+        )
+
+    def without(self, bad: Tensor) -> Batch:
+        """The batch without the rows that `bad` (micro,) marks, or with one filler row if none is left."""
+        kept = (~bad).nonzero().squeeze(1)
+        if len(kept):
+            return self.take(kept)
+        filler = self.take(torch.zeros(1, dtype=torch.int64))
+        return replace(filler, valid=torch.zeros(1, dtype=torch.bool), complete=False)
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`; itself when it is there already."""
         if self.index.device == device:
@@ -120,12 +145,16 @@ class GlobalBatch:
         num_samples: valid samples of the whole global batch, over all ranks and micro-batches.
         epoch: number of finished passes over the data before this batch.
         step: number of this batch inside its epoch, from 0.
+        left_out: places in the global batch, ascending, whose samples cannot be read; the same on every rank.
+        faults: why samples of this rank's part could not be read.
     """
 
     micros: Sequence[Batch]
     num_samples: int
     epoch: int
     step: int
+    left_out: Sequence[int] = ()
+    faults: Sequence[Fault] = ()
 
     def to(self, device: torch.device) -> GlobalBatch:
         """The same batch on `device`; itself when it is there already."""

@@ -13,10 +13,12 @@ from framework.config.schema import DataConfig
 from framework.data.batch import DataSpec
 from framework.data.dataset import Dataset, Splits
 from framework.data.evaluation import EvaluationLoader
+from framework.data.faults import Reader
 from framework.data.group_weights import shares_of
 from framework.data.groups import GroupTable, column_groups, sample_groups
 from framework.data.loader import Place, TrainLoader
 from framework.data.order import Order, make_order
+from framework.data.quarantine import Quarantine
 from framework.data.repeated_order import RepeatedOrder, make_repeated_order
 from framework.data.splits import make_splits
 from framework.data.unfitted import fit
@@ -42,6 +44,7 @@ class Data:
         group_shares: (policy groups,) expected share of each in a training batch.
         order: the training samples of every epoch.
         workers: background processes of a training loader.
+        quarantine: what is left out of each split; None where the first fault ends the run.
     """
 
     source: str
@@ -52,6 +55,7 @@ class Data:
     group_shares: np.ndarray
     order: Order
     workers: int
+    quarantine: Quarantine | None = None
 
     @property
     def class_counts(self) -> np.ndarray:
@@ -74,7 +78,7 @@ class Data:
         """Global batches of the training split, for ever, cut by `plan` for the process `world`."""
         training = self.splits["train"]
         groups = self.policy_groups.assign(training, "train")
-        return TrainLoader(training, groups, self.order, plan, world, self.workers)
+        return TrainLoader(training, groups, self.order, plan, world, self.workers, self.quarantine)
 
     def evaluation_loader(self, split: str, batch_size: int, world: Place) -> EvaluationLoader:
         """The samples of `split` in order, `batch_size` per process and batch.
@@ -86,7 +90,8 @@ class Data:
             offer = nearest(split, self.splits) or f" (one of: {', '.join(self.splits)})"
             raise ConfigError([Problem("evaluate.splits", f"the data has no split '{split}'{offer}")])
         dataset = self.splits[split]
-        return EvaluationLoader(dataset, self.groups.assign(dataset, split), batch_size, world)
+        known = self.quarantine.faults[split] if self.quarantine is not None else None
+        return EvaluationLoader(dataset, self.groups.assign(dataset, split), batch_size, world, known)
 
     def describe(self) -> list[tuple[str, str]]:
         """(label, text) lines: sizes of the splits, then the samples of each group in each split."""
@@ -111,7 +116,7 @@ class Data:
 
     def fingerprint(self) -> str:
         """A hash of the splits and of what a file may say of the order: other data gives another one."""
-        digest = fingerprint(self.splits)
+        digest = fingerprint(self.splits, tolerant=self.quarantine is not None)
         if isinstance(self.order, RepeatedOrder):
             digest = hashlib.sha256(digest.encode() + self.order.counts.tobytes()).hexdigest()[:16]
         if isinstance(self.order, WeightedOrder):
@@ -119,8 +124,16 @@ class Data:
         return digest
 
 
-def fingerprint(splits: Splits) -> str:
-    """A hash of sizes, metadata, extra columns and samples (of large data, some)."""
+def fingerprint(splits: Splits, *, tolerant: bool = False) -> str:
+    """A hash of sizes, metadata, extra columns and samples (of large data, some).
+
+    Args:
+        splits: the data.
+        tolerant: pass over samples that cannot be read.
+
+    Raises:
+        DataError: a sample cannot be read.
+    """
     digest = hashlib.sha256()
     for name, dataset in sorted(splits.items()):
         digest.update(f"{name} {len(dataset)} {dataset.spec}".encode())
@@ -130,9 +143,16 @@ def fingerprint(splits: Splits) -> str:
         for extra, values in sorted(dataset.extra.items()):
             digest.update(f"{extra} {values.dtype} {values.shape}".encode())
             digest.update(np.ascontiguousarray(values).tobytes())
+        identity = dataset.identity()
+        if identity is not None:
+            digest.update(identity)
+            continue
         count = min(len(dataset), _FINGERPRINT_NUMBERS // max(dataset.spec.num_features, 1) + 1)
         read = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
-        inputs, targets = dataset.fetch(read, None)
+        content = Reader(dataset).fetch(read, None)[1] if tolerant else dataset.fetch(read, None)
+        if content is None:
+            continue
+        inputs, targets = content
         tensors = {"inputs": inputs} if isinstance(inputs, Tensor) else inputs
         for key, tensor in sorted(tensors.items()):
             digest.update(key.encode() + tensor.contiguous().numpy().tobytes())
@@ -148,7 +168,7 @@ def raw_splits(config: DataConfig, seed: int) -> Splits:
         DataError: a file is missing or broken.
     """
     data_seed = seed if config.splits.seed is None else config.splits.seed
-    splits: Splits = registry.build("dataset", config.source, seed=data_seed)
+    splits: Splits = registry.build("dataset", config.source, seed=data_seed, on_error=config.on_error)
     return make_splits(splits, config.splits, data_seed)
 
 
@@ -180,7 +200,7 @@ def build_data(config: DataConfig, seed: int, raw: Splits | None = None) -> Data
     data_seed = seed if config.splits.seed is None else config.splits.seed
     splits = fit(raw_splits(config, seed) if raw is None else raw)
     for number, section in enumerate(config.transforms):
-        transform = registry.build("transform", section, seed=data_seed)
+        transform = registry.build("transform", section, seed=data_seed, on_error=config.on_error)
         try:
             splits = transform(splits)
         except ValueError as error:
@@ -200,9 +220,14 @@ def build_data(config: DataConfig, seed: int, raw: Splits | None = None) -> Data
     shares = np.bincount(
         policy_groups.assign(splits["train"], "train"), order.probabilities(), minlength=len(policy_groups)
     )
+    quarantine = None
+    if config.on_error == "quarantine":
+        sizes = {split: len(dataset) for split, dataset in splits.items()}
+        quarantine = Quarantine(config.max_bad_fraction, sizes)
     return Data(
-        config.source.name, splits, splits["train"].spec, groups, policy_groups, shares, order, config.workers
-    )
+        config.source.name, splits, splits["train"].spec, groups, policy_groups, shares, order,
+        config.workers, quarantine,
+    )  # fmt: skip
 
 
 def _order(config: DataConfig, splits: Splits, groups: GroupTable, seed: int) -> Order:

@@ -59,6 +59,10 @@ class Dataset(ABC):
         """The samples at `positions` (k,) in words, a text per field; None if only numbers are known."""
         return None
 
+    def identity(self) -> bytes | None:
+        """What changes whenever the inputs or targets do; None where one must read them to know."""
+        return None
+
     def runs(self) -> np.ndarray | None:
         """Positions (runs,) int64 at which a run of samples that lie in one file starts, from 0 on.
 

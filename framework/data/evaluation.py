@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from framework.data.batch import Batch
 from framework.data.dataset import Dataset
+from framework.data.faults import Fault
 from framework.data.loader import BatchMaker, Place
 
 
@@ -19,10 +20,18 @@ class EvaluationLoader:
         groups: (samples,) int64 group ids for the metrics.
         batch_size: samples per rank and batch.
         world: which part is this process's.
+        known: what is known to be bad; None ends with an error at the first sample that cannot be read.
     """
 
-    def __init__(self, dataset: Dataset, groups: np.ndarray, batch_size: int, world: Place) -> None:
-        self.maker = BatchMaker(dataset, groups)
+    def __init__(
+        self,
+        dataset: Dataset,
+        groups: np.ndarray,
+        batch_size: int,
+        world: Place,
+        known: Sequence[Fault] | None = None,
+    ) -> None:
+        self.maker = BatchMaker(dataset, groups, known)
         self.num_samples = len(dataset)
         self.batch_size = batch_size
         self.world = world

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -16,10 +16,15 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from framework.config.batch_plan import BatchPlan
-from framework.data.batch import Batch, GlobalBatch
+from framework.data.batch import Batch, GlobalBatch, Inputs
 from framework.data.dataset import Dataset
+from framework.data.faults import Fault, Reader
 from framework.data.order import Order
+from framework.data.quarantine import Quarantine
 from framework.errors import CheckpointError, DataError, UserError
+
+#: what a loader of global batches reads
+SPLIT = "train"
 
 
 class Place(Protocol):
@@ -40,23 +45,42 @@ class BatchMaker:
     Args:
         dataset: the samples.
         groups: (samples,) int64 group ids.
+        known: what is known to be bad; None ends with an error at the first sample that cannot be read.
+
+    Attributes:
+        found: faults of samples that were asked for, until somebody takes them.
     """
 
-    def __init__(self, dataset: Dataset, groups: np.ndarray) -> None:
+    def __init__(self, dataset: Dataset, groups: np.ndarray, known: Sequence[Fault] | None = None) -> None:
         self.dataset = dataset
+        self.reader = Reader(dataset, known) if known is not None else None
+        self.found: list[Fault] = []
         self.groups = torch.from_numpy(groups)
         self.extra = {name: torch.from_numpy(values) for name, values in dataset.extra.items()}
         self.valid: dict[int, Tensor] = {}
 
     def batch(self, positions: np.ndarray, epoch: int | None) -> Batch:
-        """The samples at `positions` (k,), or for none a single filler row, as every rank must run one."""
+        """The samples at `positions` (k,), or for none a single filler row, as every rank must run one.
+
+        Where faults are tolerated, the batch is without those that cannot be read.
+        """
+        content = None
+        if self.reader is not None:
+            positions, content, faults = self.reader.fetch(positions, epoch)
+            self.found += faults
         if not len(positions):
-            filler = np.zeros(1, dtype=np.int64)
-            return self._make(filler, epoch, torch.zeros(1, dtype=torch.bool), complete=False)
+            place, content = self.reader.filler() if self.reader is not None else (0, None)
+            filler = np.array([place])
+            return self._make(filler, epoch, torch.zeros(1, dtype=torch.bool), content, complete=False)
         valid = self.valid.get(len(positions))
         if valid is None:
             valid = self.valid[len(positions)] = torch.ones(len(positions), dtype=torch.bool)
-        return self._make(positions, epoch, valid, complete=True)
+        return self._make(positions, epoch, valid, content, complete=True)
+
+    def take_found(self) -> list[Fault]:
+        """The faults since the last call."""
+        found, self.found = self.found, []
+        return found
 
     def means(self, positions: np.ndarray) -> dict[str, float]:
         """The mean over the samples at `positions` of each extra column with one number per sample."""
@@ -66,8 +90,16 @@ class BatchMaker:
             if values.ndim == 1
         }
 
-    def _make(self, positions: np.ndarray, epoch: int | None, valid: Tensor, *, complete: bool) -> Batch:
-        inputs, targets = self.dataset.fetch(positions, epoch)
+    def _make(
+        self,
+        positions: np.ndarray,
+        epoch: int | None,
+        valid: Tensor,
+        content: tuple[Inputs, Tensor] | None,
+        *,
+        complete: bool,
+    ) -> Batch:
+        inputs, targets = self.dataset.fetch(positions, epoch) if content is None else content
         index = torch.from_numpy(positions)
         extra = {name: column.index_select(0, index) for name, column in self.extra.items()}
         groups = self.groups.index_select(0, index)
@@ -91,7 +123,7 @@ class StepMaker(TorchDataset[GlobalBatch]):
 
     def __getitem__(self, key: tuple[int, int]) -> GlobalBatch:
         epoch, step = key
-        positions = self.order.positions(epoch, step * self.plan.size, (step + 1) * self.plan.size)
+        positions = self.positions(epoch, step)
         count = len(positions)
         if count not in self._slices:
             self._slices[count] = self._cut(count)
@@ -99,7 +131,28 @@ class StepMaker(TorchDataset[GlobalBatch]):
         means = self.maker.means(positions)
         if means:
             micros = [replace(micro, means=means) for micro in micros]
-        return GlobalBatch(micros, count, epoch, step)
+        return GlobalBatch(micros, count, epoch, step, faults=self.maker.take_found())
+
+    def positions(self, epoch: int, step: int) -> np.ndarray:
+        """The samples of a global batch, in order."""
+        return self.order.positions(epoch, step * self.plan.size, (step + 1) * self.plan.size)
+
+    def without_bad(self, batch: GlobalBatch, holds: Callable[[np.ndarray], np.ndarray]) -> GlobalBatch:
+        """The batch without the samples that `holds` says are bad, whoever found them so."""
+        positions = self.positions(batch.epoch, batch.step)
+        bad = holds(positions)
+        if not bad.any():
+            return batch
+        kept = positions[~bad]
+        means = self.maker.means(kept) if len(kept) else {}
+        micros = []
+        for micro in batch.micros:
+            rows = torch.from_numpy(holds(micro.index.numpy()))
+            if micro.complete and bool(rows.any()):
+                micro = micro.without(rows)
+            micros.append(replace(micro, means=means) if means else micro)
+        left_out = np.flatnonzero(bad).tolist()
+        return replace(batch, micros=micros, num_samples=len(kept), left_out=left_out)
 
     def _cut(self, count: int) -> list[slice]:
         """This rank's slice of a global batch of `count` samples for each micro-batch."""
@@ -120,6 +173,7 @@ class TrainLoader(Iterator[GlobalBatch]):
         plan: how the global batch is cut.
         world: which part of it is this process's.
         workers: background processes; 0 loads in this one.
+        quarantine: what is left out; None ends with an error at the first sample that cannot be read.
     """
 
     def __init__(
@@ -130,12 +184,15 @@ class TrainLoader(Iterator[GlobalBatch]):
         plan: BatchPlan,
         world: Place,
         workers: int = 0,
+        quarantine: Quarantine | None = None,
     ) -> None:
         assert world.size == plan.world_size, "the batch plan was solved for another world"
         self.epoch = 0
         self.step = 0
         self.workers = workers
-        self._steps = StepMaker(BatchMaker(dataset, groups), order, plan, world.rank)
+        self.quarantine = quarantine
+        self._groups = groups
+        self._steps = StepMaker(self._maker(dataset), order, plan, world.rank)
         self._prefetched: Iterator[GlobalBatch | UserError] | None = None
         self._ending: weakref.finalize[..., TrainLoader] | None = None
 
@@ -148,17 +205,25 @@ class TrainLoader(Iterator[GlobalBatch]):
         """The next global batch.
 
         Raises:
-            DataError: a sample cannot be read, or a background process died.
+            DataError: a sample cannot be read, more than may be left out, or a background process died.
         """
         batch = self._from_workers() if self.workers else self._steps[self.epoch, self.step]
+        if self.quarantine is not None:
+            quarantine = self.quarantine
+            quarantine.agree(SPLIT, batch.faults)
+            if quarantine.count(SPLIT):
+                batch = self._steps.without_bad(batch, lambda positions: quarantine.holds(SPLIT, positions))
         self.step += 1
         if self.step == self.steps_per_epoch:
             self.epoch, self.step = self.epoch + 1, 0
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Finished epochs, and batches handed out in the current one."""
-        return {"epoch": self.epoch, "step": self.step}
+        """Finished epochs, batches handed out in the current one, and what is left out."""
+        state: dict[str, Any] = {"epoch": self.epoch, "step": self.step}
+        if self.quarantine is not None:
+            state["quarantine"] = self.quarantine.state_dict()
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to the position of `state`; what was prefetched is dropped.
@@ -173,12 +238,19 @@ class TrainLoader(Iterator[GlobalBatch]):
             )
         self.close()
         self.epoch, self.step = state["epoch"], state["step"]
+        if self.quarantine is not None:
+            self.quarantine.load_state_dict(state.get("quarantine", {}))
+            self._steps.maker = self._maker(self._steps.maker.dataset)
 
     def close(self) -> None:
         """End the background processes; a later batch starts them again."""
         self._prefetched = None
         if self._ending is not None:
             self._ending()
+
+    def _maker(self, dataset: Dataset) -> BatchMaker:
+        known = self.quarantine.faults[SPLIT] if self.quarantine is not None else None
+        return BatchMaker(dataset, self._groups, known)
 
     def _from_workers(self) -> GlobalBatch:
         if self._prefetched is None:

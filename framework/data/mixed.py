@@ -10,6 +10,7 @@ from torch import Tensor
 
 from framework.data.batch import Inputs
 from framework.data.dataset import Column, Dataset
+from framework.data.faults import BadSampleError
 from framework.data.unfitted import Unfitted
 from framework.errors import DataError
 
@@ -55,7 +56,11 @@ class Mixed(Unfitted):
         parts, order, inputs, targets = self.part[positions], [], [], []
         for number in np.unique(parts).tolist():
             chosen = np.flatnonzero(parts == number)
-            read, wanted = datasets[number].fetch(self.place[positions[chosen]], epoch)
+            try:
+                read, wanted = datasets[number].fetch(self.place[positions[chosen]], epoch)
+            except BadSampleError as error:
+                lost = np.flatnonzero((self.part == number) & np.isin(self.place, error.positions))
+                raise BadSampleError(error.name, error.reason, lost) from error
             order.append(chosen)
             inputs.append(read)
             targets.append(wanted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
@@ -78,6 +79,23 @@ class View(Dataset):
     def readable(self, positions: np.ndarray) -> list[dict[str, str]] | None:
         """What the base says of the samples, unless their inputs are changed here."""
         return self.base.readable(positions) if self.input_map is None else None
+
+    def identity(self) -> bytes | None:
+        """The base's, with what the map makes of some numbers and with the targets of this view."""
+        base = self.base.identity()
+        if base is None:
+            return None
+        digest = hashlib.sha256(base)
+        count = min(len(self), 64)
+        if self.input_map is not None:
+            ids = self.ids[np.linspace(0, len(self) - 1, count).astype(np.int64)]
+            numbers = torch.rand(
+                (count, *self.base.spec.input_shape), generator=torch.Generator().manual_seed(0)
+            )
+            digest.update(self.input_map(numbers, ids, None).contiguous().numpy().tobytes())
+        if self.targets is not None:
+            digest.update(self.targets.contiguous().numpy().tobytes())
+        return digest.digest()
 
     def runs(self) -> np.ndarray | None:
         """Those of the base."""

@@ -20,6 +20,10 @@ from framework.tasks.base import Task
 MAX_STATISTIC = 10_000
 
 
+class NoSamplesError(DataError):
+    """There is nothing to evaluate."""
+
+
 def evaluate(
     engine: Engine,
     task: Task,
@@ -40,7 +44,7 @@ def evaluate(
     of the split, and gets the same record; `step` and `epoch` are the caller's to add.
 
     Raises:
-        DataError: the split has no samples.
+        NoSamplesError: the batches hold no samples; the same on every rank.
     """
     started = time.perf_counter()
     total: Sums | None = None
@@ -51,10 +55,10 @@ def evaluate(
             sums = _batch_sums(engine, task, batch, len(groups.names))
             total = sums if total is None else total + sums
         if total is None:
-            raise DataError(f"split '{split}' has no samples to evaluate")
+            raise NoSamplesError(f"split '{split}' has no samples to evaluate")
         total = total.all_sum(engine)
         if not total.counts.sum().item():
-            raise DataError(f"split '{split}' has no samples to evaluate")
+            raise NoSamplesError(f"split '{split}' has no samples to evaluate")
         record: Record = {"event": "evaluation", "split": split} | averages(total, groups, task.maximize)
         summary = task.summarize(total.statistics) if total.statistics else {}
     assert not summary.keys() & record.keys(), (
@@ -78,7 +82,7 @@ def _batch_sums(engine: Engine, task: Task, batch: Batch, num_groups: int) -> Su
         return _measure(task, outputs, batch, num_groups).emptied()
     if len(rows) < num_rows:
         rows = rows.to(engine.device)
-        outputs, batch = outputs[rows], _take(batch, rows)
+        outputs, batch = outputs[rows], batch.take(rows)
     return _measure(task, outputs, batch, num_groups)
 
 
@@ -87,17 +91,3 @@ def _measure(task: Task, outputs: Tensor, batch: Batch, num_groups: int) -> Sums
     if "loss" not in measures:
         measures = {"loss": task.losses(outputs, batch), **measures}
     return Sums.of(measures, task.statistics(outputs, batch), batch.groups, num_groups)
-
-
-def _take(batch: Batch, rows: Tensor) -> Batch:
-    """The given rows of a batch, all on one device."""
-    inputs = batch.inputs
-    return replace(
-        batch,
-        inputs={k: v[rows] for k, v in inputs.items()} if isinstance(inputs, dict) else inputs[rows],
-        targets=batch.targets[rows],
-        groups=batch.groups[rows],
-        index=batch.index[rows],
-        valid=batch.valid[rows],
-        extra={name: column[rows] for name, column in batch.extra.items()},
-    )

@@ -120,7 +120,7 @@ class Selector:
 
 
 #: keys of an evaluation record that hold numbers but measure nothing
-_NOT_METRICS = frozenset({"step", "epoch", "num_samples"})
+_NOT_METRICS = frozenset({"step", "epoch", "num_samples", "left_out"})
 
 
 def metric_names(record: Mapping[str, Any]) -> list[str]:

@@ -47,6 +47,15 @@ def any_rank(flag: bool, world: World) -> bool:
     return bool(votes)
 
 
+def all_items(items: list[T], world: World) -> list[T]:
+    """The items of every rank, rank after rank, the same on all; costs one flag where there are none."""
+    if world.size == 1 or not any_rank(bool(items), world):
+        return items
+    lists: list[Any] = [None] * world.size
+    distributed.all_gather_object(lists, items)
+    return [item for part in lists for item in part]
+
+
 def smallest(value: float, world: World) -> float:
     """The least `value` of all ranks, the same on all."""
     if world.size == 1:

@@ -16,7 +16,7 @@ FILE_NAME = "metrics.jsonl"
 #: JSON has no word for these; a string loses nothing and is still valid JSON
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 #: keys whose values are texts even if a group is called "NaN"
-_TEXTS = frozenset({"event", "name", "split", "worst_group"})
+_TEXTS = frozenset({"event", "name", "split", "worst_group", "reason"})
 
 
 class JsonLines(Reporter):

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from framework.evaluation.select import Selector
 from framework.optim.optimistic import Optimistic
 from framework.optim.param_groups import split_decay
 from framework.optim.schedules import Schedule
+from framework.parallel.collectives import all_items
 from framework.parallel.process_group import device_of
 from framework.parallel.world import World
 from framework.policies.base import Policy
@@ -205,6 +207,8 @@ def assemble(
     plan = BatchPlan.solve(config.batch.size, config.batch.micro, world.size)
 
     data = build_data(config.data, config.seed)
+    if data.quarantine is not None:
+        data.quarantine.exchange = partial(all_items, world=world)
     loader = data.train_loader(plan, world)
     steps_per_epoch = loader.steps_per_epoch
     num_steps = config.train.steps or steps_per_epoch * (config.train.epochs or 1)

@@ -9,12 +9,14 @@ from torch import nn
 
 from framework.checkpoint.checkpoint import Checkpoint
 from framework.config.load import LoadedConfig
+from framework.data.evaluation import EvaluationLoader
 from framework.errors import ConfigError, Problem
-from framework.evaluation.evaluate import evaluate
+from framework.evaluation.evaluate import NoSamplesError, evaluate
 from framework.evaluation.select import metric_names
 from framework.parallel.world import World
 from framework.registry import ComponentConfig
 from framework.training.assemble import Run, assemble
+from framework.training.hooks import Record
 
 
 def check(loaded: LoadedConfig, world: World, checkpoint: Checkpoint | None = None) -> list[tuple[str, str]]:
@@ -58,11 +60,22 @@ def rehearse(run: Run) -> None:
         for split in run.data.splits:
             if split in (*config.evaluate.splits, *config.evaluate.final, config.select.split):
                 loader = run.data.evaluation_loader(split, config.evaluate.batch_size, run.world)
-                batches = itertools.islice(iter(loader), 1)
-                record = evaluate(run.engine, run.task, batches, run.data.groups, split)
+                record = _evaluate_one_batch(run, loader, split)
                 if split == config.select.split:
                     available = metric_names(record)
     run.selector.check_metric(available)
+
+
+def _evaluate_one_batch(run: Run, loader: EvaluationLoader, split: str) -> Record:
+    """The record of the first batch, or of the first one with a sample that can be read."""
+    for number in range(len(loader)):
+        batches = itertools.islice(iter(loader), number, number + 1)
+        try:
+            return evaluate(run.engine, run.task, batches, run.data.groups, split)
+        except NoSamplesError:
+            if run.data.quarantine is None:
+                raise
+    raise NoSamplesError(f"split '{split}' has no sample that can be read")
 
 
 def describe(run: Run) -> list[tuple[str, str]]:
@@ -97,7 +110,10 @@ def describe(run: Run) -> list[tuple[str, str]]:
 def _one_step(run: Run) -> None:
     """One training step on the first batch; the run is thrown away afterwards."""
     run.schedule.apply(run.engine.optimizer, 0)
-    result = run.step(next(run.loader))
+    batch = next(run.loader)
+    while not batch.num_samples:
+        batch = next(run.loader)
+    result = run.step(batch)
     run.loader.close()
     assert result.samples.loss.shape == result.samples.index.shape
     if not result.taken:

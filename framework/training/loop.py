@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from typing import Literal
@@ -14,6 +15,8 @@ from framework.training.assemble import Run
 from framework.training.guards import StopRequested, StopSignal
 from framework.training.hooks import Record
 from framework.training.step import StepResult
+
+logger = logging.getLogger("framework.loop")
 
 
 def fit(run: Run, signals: StopSignal) -> Literal["finished", "stopped", "interrupted"]:
@@ -64,6 +67,7 @@ def advance(run: Run, signals: StopSignal) -> None:
         for callback in run.callbacks:
             callback.on_epoch_start(run)
     batch = next(run.loader)
+    _tell_left_out(run, progress.step + 1)
     run.schedule.apply(run.engine.optimizer, progress.step)
     result = run.step(batch)
     progress.step += 1
@@ -75,6 +79,22 @@ def advance(run: Run, signals: StopSignal) -> None:
         for callback in run.callbacks:
             callback.on_epoch_end(run)
     _settle(run, signals)
+
+
+def _tell_left_out(run: Run, step: int) -> None:
+    """Name once what cannot be read and so counts nowhere."""
+    if run.data.quarantine is None:
+        return
+    for split, fault in run.data.quarantine.news():
+        size, total = len(fault.positions), run.data.quarantine.count(split)
+        if run.world.is_main:
+            logger.warning("%s: %s; %d samples of %s left out", fault.name, fault.reason, size, split)
+        run.report(
+            {
+                "event": "quarantine", "step": step, "epoch": run.progress.epoch, "split": split,
+                "name": fault.name, "reason": fault.reason, "samples": size, "total": total,
+            }
+        )  # fmt: skip
 
 
 def _note(run: Run, result: StepResult, num_samples: int) -> None:
@@ -170,6 +190,10 @@ def _measure(run: Run, split: str, signals: StopSignal, *, keep_statistics: bool
         record = evaluate(
             run.engine, run.task, batches, run.data.groups, split, keep_statistics=keep_statistics
         )
+    if run.data.quarantine is not None:
+        run.data.quarantine.agree(split, loader.maker.take_found())
+        _tell_left_out(run, run.progress.step)
+        record["left_out"] = loader.num_samples - record["num_samples"]
     return {"event": "evaluation", "step": run.progress.step, "epoch": run.progress.epoch} | record
 
 

@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from framework.config.batch_plan import BatchPlan
+from framework.config.batch_plan import BatchPlan, Cut
 from framework.config.schema import SamConfig
 from framework.data.batch import Batch, GlobalBatch
 from framework.engines.base import Engine
@@ -68,6 +68,8 @@ class Step:
     def __call__(self, batch: GlobalBatch) -> StepResult:
         """Take one step on the global batch, or skip it when its numbers are not finite."""
         batch = batch.to(self.engine.device)
+        if not batch.num_samples:
+            return _skipped(_nothing(self.engine.device))  # no sample of it could be read
         before = self.policy.state_dict()
         buffers = [buffer.clone() for buffer in self._buffers]
         self.engine.zero_grad()
@@ -115,10 +117,11 @@ class Step:
 
     def _whole_batch(self, batch: GlobalBatch, policy: Policy) -> StepResult:
         """A weight depends on the other samples: all losses, then the policy, then the gradient."""
+        cut = self.plan.cut(batch.num_samples, batch.left_out)
         if len(batch.micros) == 1:
             losses, micro = self._losses(batch.micros[0], last=True)
             graphs = [losses]
-            samples = self._gather([micro], graphs, batch.num_samples)
+            samples = self._gather([micro], graphs, cut)
         else:
             # Holding the graphs of several micro-batches would be wrong under DDP and ZeRO-3 and large
             # everywhere, so the losses are computed twice, with the same random numbers.
@@ -128,7 +131,7 @@ class Step:
                 samples = self._gather(
                     [micro for _, micro in first_pass],
                     [losses for losses, _ in first_pass],
-                    batch.num_samples,
+                    cut,
                 )
         if not self.guard.losses_ok(samples, self.progress):
             return _skipped(samples)
@@ -136,7 +139,7 @@ class Step:
         for number, micro in enumerate(batch.micros):
             last = number == len(batch.micros) - 1
             losses = graphs[number] if graphs else self._losses(micro, last=last)[0]
-            start, end = self.plan.span(number, self.engine.world.rank, batch.num_samples)
+            start, end = cut.span(number, self.engine.world.rank)
             self._backward(losses, weights[start:end], micro)
         return _taken(samples, weights)
 
@@ -151,7 +154,7 @@ class Step:
             self._backward(losses, weights, micro)
             all_losses.append(losses)
             micros.append(micro)
-        samples = self._gather(micros, all_losses, batch.num_samples)
+        samples = self._gather(micros, all_losses, self.plan.cut(batch.num_samples, batch.left_out))
         if not self.guard.losses_ok(samples, self.progress):
             return _skipped(samples)
         if len(weights) < len(samples.loss):
@@ -161,19 +164,21 @@ class Step:
 
     def _each_micro(self, batch: GlobalBatch, policy: Policy) -> StepResult:
         """Each micro-batch is a batch of its own to the policy; their objectives are averaged by size."""
+        cut = self.plan.cut(batch.num_samples, batch.left_out)
         parts: list[SampleLosses] = []
         all_weights: list[Tensor] = []
         for number, plain in enumerate(batch.micros):
             losses, micro = self._losses(plain, last=number == len(batch.micros) - 1)
-            row = number * self.plan.micro * self.plan.world_size
-            row_size = min(self.plan.micro * self.plan.world_size, batch.num_samples - row)
-            samples = self._gather([micro], [losses], row_size)
+            samples = self._gather([micro], [losses], cut, first=number)
             if not self.guard.losses_ok(samples, self.progress):
                 return _skipped(samples)
-            weights = self._checked(policy.step(samples), samples) * (row_size / batch.num_samples)
-            start, end = self.plan.span(number, self.engine.world.rank, batch.num_samples)
-            own = weights[start - row : end - row]
-            self._backward(losses, own, micro)
+            first, last = cut.row(number)
+            weights = samples.loss  # of a micro-batch without any sample, of which no policy is asked
+            if last > first:
+                share = (last - first) / batch.num_samples
+                weights = self._checked(policy.step(samples), samples) * share
+            start, end = cut.span(number, self.engine.world.rank)
+            self._backward(losses, weights[start - first : end - first], micro)
             parts.append(samples)
             all_weights.append(weights)
         return _taken(_joined(parts), torch.cat(all_weights))
@@ -209,22 +214,37 @@ class Step:
             {name: micro.keep_valid(values) for name, values in micro.extra.items()},
         )
 
-    def _gather(self, micros: Sequence[Batch], losses: Sequence[Tensor], num_samples: int) -> SampleLosses:
-        """The samples of every rank in canonical order: micro-batch by micro-batch, rank by rank."""
+    def _gather(
+        self, micros: Sequence[Batch], losses: Sequence[Tensor], cut: Cut, first: int = 0
+    ) -> SampleLosses:
+        """The samples of every rank in canonical order: micro-batch by micro-batch, rank by rank.
+
+        `micros` are those of `cut` from number `first` on.
+        """
         rows = [
             {"loss": loss.detach(), "groups": micro.groups, "index": micro.index, **micro.extra}
             for micro, loss in zip(micros, losses, strict=True)
         ]
         world, micro_size = self.engine.world.size, self.plan.micro
+        numbers = range(first, first + len(micros))
+        num_samples = cut.row(numbers[-1])[1] - cut.row(first)[0]
         if world == 1:
-            columns = {name: _concatenated([row[name] for row in rows]) for name in rows[0]}
+            kept = [
+                {name: micro.keep_valid(column) for name, column in row.items()}
+                for micro, row in zip(micros, rows, strict=True)
+            ]
+            columns = {name: _concatenated([row[name] for row in kept]) for name in rows[0]}
         else:
             padded = {name: torch.cat([_padded(row[name], micro_size) for row in rows]) for name in rows[0]}
             # Rank after rank as gathered; where a batch is short, what follows its samples is filler.
             columns = {
-                name: values.view(world, len(rows), micro_size).transpose(0, 1).reshape(-1)[:num_samples]
+                name: values.view(world, len(rows), micro_size).transpose(0, 1).reshape(-1)
                 for name, values in self.engine.gather(padded).items()
             }
+            filled: slice | Tensor = slice(num_samples)
+            if cut.left_out:
+                filled = torch.from_numpy(cut.rows(numbers)).to(self.engine.device)
+            columns = {name: values[filled] for name, values in columns.items()}
         loss, groups, index = columns.pop("loss"), columns.pop("groups"), columns.pop("index")
         assert len(loss) == num_samples, f"{num_samples} samples were announced, {len(loss)} came"
         return SampleLosses(loss, groups, index, num_samples, columns)
@@ -237,6 +257,11 @@ def _taken(samples: SampleLosses, weights: Tensor) -> StepResult:
 def _skipped(samples: SampleLosses) -> StepResult:
     zero = samples.loss.new_zeros(())
     return StepResult(samples, None, zero, zero, False)
+
+
+def _nothing(device: torch.device) -> SampleLosses:
+    ids = torch.zeros(0, dtype=torch.int64, device=device)
+    return SampleLosses(torch.zeros(0, device=device), ids, ids, 0)
 
 
 def _concatenated(parts: Sequence[Tensor]) -> Tensor:

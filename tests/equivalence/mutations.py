@@ -38,6 +38,6 @@ def counted_fillers(run: Run) -> None:
     make = BatchMaker._make
 
     def valid(self: BatchMaker, positions: np.ndarray, epoch: int | None, *_: Any, complete: bool) -> Batch:
-        return make(self, positions, epoch, torch.ones(len(positions), dtype=torch.bool), complete=True)
+        return make(self, positions, epoch, torch.ones(len(positions), dtype=torch.bool), None, complete=True)
 
     BatchMaker._make = valid  # type: ignore[method-assign]

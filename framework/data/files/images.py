@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from framework.errors import DataError
+from framework.data.faults import BadSampleError
 
 
-def decode_image(source: Path | bytes, size: int, color: str, place: str) -> np.ndarray:
+def decode_image(source: Path | bytes, size: int, color: str, place: str, position: int) -> np.ndarray:
     """(size, size, channels) uint8 of a file or of its content.
 
     Args:
@@ -20,9 +20,10 @@ def decode_image(source: Path | bytes, size: int, color: str, place: str) -> np.
         size: height and width that the image is scaled to.
         color: `rgb` or `grayscale`.
         place: what messages call the image.
+        position: of the sample it belongs to.
 
     Raises:
-        DataError: it cannot be decoded.
+        BadSampleError: it cannot be decoded.
     """
     from PIL import Image
 
@@ -31,7 +32,8 @@ def decode_image(source: Path | bytes, size: int, color: str, place: str) -> np.
             converted = image.convert("RGB" if color == "rgb" else "L")
             resized = converted.resize((size, size), Image.Resampling.BILINEAR)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{place}: cannot be decoded as an image: {error}") from error
+        reason = f"cannot be decoded as an image: {error}"
+        raise BadSampleError(place, reason, np.array([position])) from error
     return np.asarray(resized).reshape(size, size, -1)
 
 

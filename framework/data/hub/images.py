@@ -54,7 +54,7 @@ class RowImages(Dataset):
         """Decoded images (k, channels, size, size) in [0, 1] and their targets (k,).
 
         Raises:
-            DataError: an image is missing or cannot be decoded.
+            BadSampleError: an image is missing or cannot be decoded.
         """
         rows = self.positions[positions].tolist()
         color = "rgb" if self.spec.input_shape[0] == 3 else "grayscale"
@@ -64,8 +64,9 @@ class RowImages(Dataset):
                 self.spec.input_shape[1],
                 color,
                 f"column '{self.name}', row {row + 1}",
+                position,
             )
-            for row, entry in zip(rows, self.rows[rows][self.name], strict=True)
+            for row, entry, position in zip(rows, self.rows[rows][self.name], positions.tolist(), strict=True)
         ]
         return image_tensor(images), self.targets.index_select(0, torch.from_numpy(positions))
 

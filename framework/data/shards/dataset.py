@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -13,35 +14,16 @@ from torch import Tensor
 
 from framework.data.batch import Inputs
 from framework.data.dataset import Column, Dataset
+from framework.data.faults import BadSampleError
 from framework.data.shards.decode import array_header, decode
 from framework.data.shards.index import Arrays
 from framework.data.shards.manifest import InputField, Manifest, Shard
 from framework.data.shards.store import ShardStore
-from framework.data.shards.tar import TarError, key_before, mapped
+from framework.data.shards.tar import key_before
 from framework.errors import DataError
 
 #: shards kept mapped at once; each holds a file descriptor, of which a process has about a thousand
 _MOST_OPEN = 256
-
-
-class BadSampleError(DataError):
-    """A sample that cannot be read.
-
-    Attributes:
-        position: in its split as stored, counted through all shards.
-        shard: the file.
-        key: name of the sample in the shard.
-    """
-
-    def __init__(self, position: int, shard: str, key: str, reason: str) -> None:
-        super().__init__(f"shard {shard}, sample {key} (number {position} of its split): {reason}")
-        self.position = position
-        self.shard = shard
-        self.key = key
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # an exception is pickled by its message, of which this one has no argument
-        return _unpickled, (str(self), self.position, self.shard, self.key)
 
 
 class ShardDataset(Dataset):
@@ -101,8 +83,8 @@ class ShardDataset(Dataset):
         """Decoded inputs (k, ...) and targets (k, ...) at `positions`; the epoch makes no difference.
 
         Raises:
-            BadSampleError: a sample cannot be decoded, or is not what the manifest says.
-            DataError: a shard cannot be had.
+            BadSampleError: a sample cannot be decoded or is not what the manifest says, or a whole shard
+                cannot be had.
         """
         stored = positions if self.chosen is None else self.chosen[positions]
         numbers = np.searchsorted(self.ends, stored, side="right").tolist()
@@ -123,6 +105,17 @@ class ShardDataset(Dataset):
             self.manifest, self.shards, self.arrays, self.store,
             size=self.size, check=self.check, chosen=chosen,
         )  # fmt: skip
+
+    def identity(self) -> bytes:
+        """A hash of what the manifest says of the shards, and of which samples these are."""
+        digest = hashlib.sha256(repr((self.manifest.inputs, self.manifest.target, self.size)).encode())
+        for shard in self.shards:
+            digest.update(shard.sha256.encode())
+        if self.chosen is not None:
+            digest.update(self.chosen.tobytes())
+        if self.targets is not None:
+            digest.update(self.targets.numpy().tobytes())
+        return digest.digest()
 
     def runs(self) -> np.ndarray:
         """Where each run of samples of one shard starts."""
@@ -204,24 +197,35 @@ class ShardDataset(Dataset):
         key = "?"
         if starts[place]:
             key = key_before(self._map(numbers[place]), starts[place])
-        return BadSampleError(int(stored[place]), shard.file, key, reason)
+        name = f"shard {shard.file}, sample {key} (number {int(stored[place])} of its split)"
+        lost = stored[place : place + 1]
+        return BadSampleError(
+            name, reason, lost if self.chosen is None else np.flatnonzero(self.chosen == lost)
+        )
 
     def _map(self, number: int) -> memoryview:
         """The content of a shard."""
         found = self._open.get(number)
         if found is None:
             shard = self.shards[number]
-            path = self.store.local(shard)
             try:
-                found = memoryview(mapped(path))
-            except (OSError, TarError) as error:
-                raise DataError(f"shard {path}: {error}") from error
+                found = memoryview(self.store.map(shard))
+            except DataError as error:
+                raise BadSampleError(f"shard {shard.file}", str(error), self._inside(number)) from error
             if len(self._open) >= _MOST_OPEN:
                 self._open.popitem(last=False)
             self._open[number] = found
         else:
             self._open.move_to_end(number)
         return found
+
+    def _inside(self, number: int) -> np.ndarray:
+        """Positions of the samples of a shard."""
+        stop = int(self.ends[number])
+        start = stop - self.shards[number].samples
+        if self.chosen is None:
+            return np.arange(start, stop)
+        return np.flatnonzero((self.chosen >= start) & (self.chosen < stop))
 
 
 def _as_tensor(numbers: np.ndarray, field: InputField) -> Tensor:
@@ -231,12 +235,6 @@ def _as_tensor(numbers: np.ndarray, field: InputField) -> Tensor:
         tensor = tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
         return tensor.div_(field.scale) if field.scale != 1 else tensor
     return tensor.to(torch.int64, copy=True, memory_format=torch.contiguous_format)
-
-
-def _unpickled(message: str, position: int, shard: str, key: str) -> BadSampleError:
-    error = BadSampleError(position, shard, key, "")
-    error.args = (message,)
-    return error
 
 
 def open_split(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
 from framework.data.shards.manifest import Shard
 from framework.data.shards.patterns import local_path
+from framework.data.shards.tar import TarError, mapped
 from framework.errors import DataError
 
 
@@ -30,6 +32,18 @@ class ShardStore(ABC):
         Raises:
             DataError: it cannot be had, or has another size than the manifest says.
         """
+
+    def map(self, shard: Shard) -> mmap.mmap:
+        """The content of `shard`, read when touched.
+
+        Raises:
+            DataError: it cannot be had.
+        """
+        path = self.local(shard)
+        try:
+            return mapped(path)
+        except (OSError, TarError) as error:
+            raise DataError(str(error)) from error
 
     def upcoming(self, shards: Sequence[Shard]) -> None:
         """These shards are needed next, in this order; called before `local`, and perhaps never."""
@@ -65,7 +79,7 @@ class LocalStore(ShardStore):
 
     def check(self, shards: Sequence[Shard]) -> None:
         """Every file exists and has the size of the manifest."""
-        faults = [fault for fault in map(self._fault, shards) if fault]
+        faults = [f"shard {self.path(shard)}: {fault}" for shard in shards if (fault := self._fault(shard))]
         if faults:
             more = f"\n  and {len(faults) - 10} more shards" if len(faults) > 10 else ""
             raise DataError(
@@ -77,11 +91,10 @@ class LocalStore(ShardStore):
         try:
             size = path.stat().st_size
         except OSError as error:
-            return f"shard {path}: {error.strerror or error}"
+            return str(error.strerror or error)
         if size != shard.bytes:
             state = "cut off" if size < shard.bytes else "another file"
             return (
-                f"shard {path}: {state}: {size:,} bytes, but the manifest says {shard.bytes:,}"
-                f" ({shard.samples:,} samples)"
+                f"{state}: {size:,} bytes, but the manifest says {shard.bytes:,} ({shard.samples:,} samples)"
             )
         return ""

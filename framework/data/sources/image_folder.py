@@ -101,10 +101,12 @@ class ImageFiles(Dataset):
         """Decoded images (k, channels, size, size) in [0, 1] and their class ids (k,).
 
         Raises:
-            DataError: a file cannot be decoded.
+            BadSampleError: a file cannot be decoded.
         """
-        files = [self.files[position] for position in positions]
-        images = [decode_image(file, self.size, self.color, str(file)) for file in files]
+        images = [
+            decode_image(self.files[position], self.size, self.color, str(self.files[position]), position)
+            for position in positions.tolist()
+        ]
         return image_tensor(images), self.labels.index_select(0, torch.from_numpy(positions))
 
     def select(self, positions: np.ndarray) -> ImageFiles:

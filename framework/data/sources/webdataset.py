@@ -16,6 +16,7 @@ from framework.registry import register
 
 @register.dataset("webdataset")
 def webdataset(
+    on_error: str,
     *,
     path: str,
     train: tuple[str, ...] | str | None = None,
@@ -61,7 +62,8 @@ def webdataset(
             check=check,
         )  # fmt: skip
     shards = [shard for part in manifest.splits.values() for shard in part.shards if shard.file in used]
-    LocalStore(folder).check(shards)
+    if on_error == "stop":
+        LocalStore(folder).check(shards)
     return splits
 
 

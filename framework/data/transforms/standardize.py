@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from framework.data.dataset import Dataset, Splits
+from framework.data.faults import Reader
 from framework.data.views import single_input, with_inputs
 from framework.registry import register
 
@@ -26,12 +27,13 @@ class Standardize:
         center: subtract the mean; without it only the scale changes.
     """
 
+    on_error: str
     _: KW_ONLY
     center: bool = True
 
     def __call__(self, splits: Splits) -> Splits:
         """The same splits with standardized inputs."""
-        mean, deviation = _moments(splits["train"])
+        mean, deviation = _moments(splits["train"], tolerant=self.on_error == "quarantine")
         mean = mean if self.center else torch.zeros_like(mean)
         affine = _Affine(mean.float(), torch.where(deviation > 0, deviation, 1).float())
         return {
@@ -50,17 +52,22 @@ class _Affine:
         return (inputs - self.mean) / self.scale
 
 
-def _moments(dataset: Dataset) -> tuple[Tensor, Tensor]:
+def _moments(dataset: Dataset, *, tolerant: bool) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, float64, (features,) or (channels, 1, 1).
 
-    The samples are read once, as decoding them may be slow; moments of chunks are merged (Chan et al.).
+    The samples (if `tolerant`, those that can be read) are read once, as decoding them may be slow; moments
+    of chunks are merged (Chan et al.).
     """
     over = (0,) if len(dataset.spec.input_shape) == 1 else (0, -2, -1)
+    reader = Reader(dataset) if tolerant else None
     count = 0
     mean = squares = torch.zeros(1, dtype=torch.float64)
     for start in range(0, len(dataset), _CHUNK):
         positions = np.arange(start, min(start + _CHUNK, len(dataset)))
-        chunk = single_input(dataset.fetch(positions, None)[0]).double()
+        content = reader.fetch(positions, None)[1] if reader else dataset.fetch(positions, None)
+        if content is None:
+            continue
+        chunk = single_input(content[0]).double()
         chunk_mean = chunk.mean(over, keepdim=True)
         size = chunk.numel() // chunk_mean.numel()
         shift = chunk_mean - mean

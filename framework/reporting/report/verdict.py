@@ -60,6 +60,7 @@ def verdict(run: RunFiles) -> Verdict:
         *_policy(run),
         *_calibration(run),
         *_skipped(run),
+        *_left_out(run),
     )
     return Verdict(_answer(run), remarks, _notice(run))
 
@@ -281,3 +282,16 @@ def _skipped(run: RunFiles) -> Iterator[str]:
 def _listed(names: list[str], limit: int = 5) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(map(str, names[:limit])) + more
+
+
+def _left_out(run: RunFiles) -> Iterator[str]:
+    faults = run.of("quarantine")
+    if not faults:
+        return
+    parts = [
+        f"{sum(int(f['samples']) for f in faults if f['split'] == split):,} of {split}"
+        for split in dict.fromkeys(str(fault["split"]) for fault in faults)
+    ]
+    named = "; ".join(f"{fault['name']}: {fault['reason']}" for fault in faults[:3])
+    more = f"; and {len(faults) - 3} more, in metrics.jsonl" if len(faults) > 3 else ""
+    yield f"Samples that could not be read were left out, {', '.join(parts)}: {named}{more}."

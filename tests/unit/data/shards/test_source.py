@@ -18,8 +18,8 @@ from framework.__main__ import main
 from framework.config.schema import SamplingConfig
 from framework.data.build import build_data
 from framework.data.dataset import Dataset
+from framework.data.faults import BadSampleError
 from framework.data.order import make_order
-from framework.data.shards.dataset import BadSampleError
 from framework.data.shards.foreign import index_shards
 from framework.data.shards.patterns import expand
 from framework.errors import ConfigError, DataError
@@ -171,7 +171,8 @@ def test_a_changed_byte_is_noticed_when_asked_for(tmp_path: Path) -> None:
     with pytest.raises(BadSampleError) as raised:
         tensor(read(tmp_path, check=True)["train"], [8])
     copy = pickle.loads(pickle.dumps(raised.value))
-    assert (copy.position, copy.shard, copy.key) == (8, "train-000001.tar", "train-000000008")
+    assert (copy.name, copy.reason) == (raised.value.name, raised.value.reason)
+    assert copy.positions.tolist() == [8]
     content[512] ^= 1
     path.write_bytes(content)
     with pytest.raises(BadSampleError, match=r"sample train-000000008.*npy"):
