@@ -20,14 +20,14 @@ exit codes: 0 complete, 1 a run failed, 2 something is wrong with the input, 75 
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from framework.cli.arguments import Arguments, parse
 from framework.cli.output import console
+from framework.cli.study_options import is_dry, number, place, seeds
 from framework.config.provenance import COMMAND_LINE
 from framework.config.sources import available, listed
 from framework.errors import EXIT_OK, ConfigError, Problem, UserError
@@ -36,8 +36,6 @@ from framework.parallel.world import World
 #: options of the command; everything else is part of the configuration
 OPTIONS = ("seeds", "tune_seeds", "jobs", "threads", "study", "out", "dry")
 _DEFAULT_SEEDS = 5
-_MAX_SEED = 2**32 - 1
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True)
@@ -120,50 +118,18 @@ def _options(words: Sequence[str], problems: list[Problem]) -> Options:
     given = dict(word.split("=", 1) for word in words)
     if len(given) < len(words):
         problems.append(Problem("", "an option of compare is given twice", COMMAND_LINE))
-    numbers = {name: _number(name, given, problems) for name in ("jobs", "threads", "tune_seeds")}
-    seeds = _seeds(given["seeds"], problems) if "seeds" in given else Options.seeds
+    numbers = {name: number(name, given, problems) for name in ("jobs", "threads", "tune_seeds")}
+    chosen = (seeds(given["seeds"], problems) if "seeds" in given else ()) or Options.seeds
     tune_seeds = numbers["tune_seeds"] or Options.tune_seeds
-    if tune_seeds > len(seeds) > 0:
-        problems.append(Problem("tune_seeds", f"there are only {len(seeds)} seeds", COMMAND_LINE))
-    study, out, dry = given.get("study"), given.get("out"), given.get("dry", "false")
-    if study is not None and not _NAME.fullmatch(study):
-        problems.append(Problem("study", "must be letters, digits, . _ and -", COMMAND_LINE))
-    if study is not None and out is not None:
-        problems.append(Problem("out", "give study=NAME or out=DIR, not both", COMMAND_LINE))
-    if out == "":
-        problems.append(Problem("out", "needs a folder", COMMAND_LINE))
-    if dry not in ("true", "false"):
-        problems.append(Problem("dry", f"must be true or false; got {dry}", COMMAND_LINE))
+    if tune_seeds > len(chosen):
+        problems.append(Problem("tune_seeds", f"there are only {len(chosen)} seeds", COMMAND_LINE))
+    study, out = place(given, problems)
     return Options(
-        seeds,
+        chosen,
         tune_seeds,
         numbers["jobs"],
         numbers["threads"] or Options.threads,
         study,
-        Path(out) if out else None,
-        dry == "true",
+        out,
+        is_dry(given, problems),
     )
-
-
-def _number(name: str, given: Mapping[str, str], problems: list[Problem]) -> int | None:
-    text = given.get(name)
-    if text is None:
-        return None
-    if not re.fullmatch(r"[1-9]\d{0,5}", text):
-        problems.append(Problem(name, f"must be a whole number, 1 or more; got {text}", COMMAND_LINE))
-        return None
-    return int(text)
-
-
-def _seeds(text: str, problems: list[Problem]) -> tuple[int, ...]:
-    """`5` is 0 to 4, `[3,7]` are those."""
-    if re.fullmatch(r"[1-9]\d{0,4}", text):
-        return tuple(range(int(text)))
-    inside = re.fullmatch(r"\[\s*(\d{1,10}(\s*,\s*\d{1,10})*)\s*\]", text)
-    seeds = tuple(int(word) for word in inside[1].split(",")) if inside else ()
-    if not seeds:
-        message = f"must be how many, e.g. 5, or which, e.g. [3,7,11]; got {text}"
-        problems.append(Problem("seeds", message, COMMAND_LINE))
-    elif len(set(seeds)) < len(seeds) or max(seeds) > _MAX_SEED:
-        problems.append(Problem("seeds", f"must be different and at most {_MAX_SEED}", COMMAND_LINE))
-    return seeds or Options.seeds

@@ -1,8 +1,8 @@
 """usage: python -m framework report FOLDER [--out FILE]
 
-Write the report of a run or a comparison: one HTML file that opens offline in any browser.
+Write the report of a run, a comparison or a sweep: one HTML file that opens offline in any browser.
 
-  FOLDER          of a run, finished or still going on, or of a comparison
+  FOLDER          of a run, finished or still going on, of a comparison or of a sweep
   --out           the file to write, by default report.html in the folder
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from framework.cli.arguments import parse
 from framework.errors import EXIT_OK, UserError
 from framework.reporting.report.comparison.read import COMPARISON
+from framework.reporting.report.sweep.read import SWEEP
 from framework.run_folder import is_run_folder
 
 
@@ -24,8 +25,8 @@ def main(words: Sequence[str]) -> int:
     if arguments.overrides or arguments.conf:
         raise UserError("report takes a folder and no overrides: a run is as it was trained")
     folder = Path(arguments.names[0])
-    if not is_run_folder(folder) and not (folder / COMPARISON).is_file():
-        raise UserError(f"{folder} is neither a run folder nor one of a comparison")
+    if not is_run_folder(folder) and not any((folder / name).is_file() for name in (COMPARISON, SWEEP)):
+        raise UserError(f"{folder} is neither a run folder nor one of a comparison or sweep")
     from framework.reporting.report.write import write_report
 
     out = Path(arguments.flags["out"]) if "out" in arguments.flags else None

@@ -15,6 +15,8 @@ VERBS = {
     "diff": "what differs between two configurations or runs",
     "list": "the registered components; with a kind and a name, all options of one",
     "compare": "run policies or any settings over seeds, and say whether the difference is more than chance",
+    "sweep": "search for the best setting on validation, on one machine or many",
+    "evaluate": "measure a finished run on the test split, or another one",
     "report": "one HTML file with everything about a run: verdict, curves, groups, samples",
     "watch": "follow a run from another terminal: progress, curves, groups, policy state",
     "export": "the weights of a run as safetensors, or those its policy gives the groups",

@@ -11,6 +11,8 @@ from framework.options import nearest
 
 PACKAGE = Path(__file__).resolve().parent.parent
 GROUPS = ("data", "model", "task", "policy", "optimizer", "schedule", "engine", "reporting")
+#: folders of the configuration that hold no run files
+_NO_RUNS = (*GROUPS, "launch", "sweep")
 RUN_CONFIG = "config.yaml"
 
 
@@ -52,7 +54,7 @@ def available() -> list[str]:
     for folder in (Path("conf"), shipped()):
         for path in folder.rglob("*.yaml"):
             relative = path.relative_to(folder)
-            if relative.parts[0] not in GROUPS and relative.stem != "base":
+            if relative.parts[0] not in _NO_RUNS and relative.stem != "base":
                 names.add(relative.with_suffix("").as_posix())
     return sorted(names)
 

@@ -64,6 +64,10 @@ class Board:
         """There are `more` runs than was known at first."""
         self._total += more
 
+    def tell(self, text: str) -> None:
+        """Say something between the events."""
+        self._line(text)
+
     def started(self, trial: Trial) -> None:
         """A run begins or goes on."""
         self._running[trial] = _Position(Tail(trial.folder), time.monotonic())
@@ -128,7 +132,7 @@ class Board:
                 Text(value, style="dim"),
             )
         states = [outcome.state for outcome in self._outcomes.values()]
-        failed = f", {states.count('failed')} failed" if "failed" in states else ""
+        others = "".join(f", {states.count(s)} {s}" for s in ("pruned", "failed") if s in states)
         waiting = self._total - len(self._outcomes) - len(self._running)
-        summary = f"{states.count('finished')} of {self._total} runs finished{failed}, {waiting} waiting"
+        summary = f"{states.count('finished')} of {self._total} runs finished{others}, {waiting} waiting"
         return Group(table, Text(summary, style="bold"))

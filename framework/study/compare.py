@@ -32,7 +32,7 @@ def run_comparison(plan: Plan, *, jobs: int | None, console: Console) -> int:
     Raises:
         UserError: the study folder does not allow it, or no run came to its end.
     """
-    jobs = jobs if jobs is not None else _default_jobs(plan.threads)
+    jobs = jobs if jobs is not None else default_jobs(plan.threads)
     live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     rule = plan.config.config.select
     total = len(list(plan.trials()))
@@ -81,7 +81,8 @@ def compare_runs(folders: Sequence[Path], *, out: Path | None, console: Console)
     _publish(console, comparison, lines, provenance, out)
 
 
-def _default_jobs(threads: int) -> int:
+def default_jobs(threads: int) -> int:
+    """Processes at a time where nobody said: one per GPU machine, else as many as there are cores."""
     if torch.cuda.is_available():
         return 1
     return max(1, len(os.sched_getaffinity(0)) // threads)
@@ -106,9 +107,9 @@ def _publish(
     for sentence in said:
         console.print(Text(sentence, style="bold"), soft_wrap=not console.is_terminal)
     title = f"{comparison.metric} on {comparison.split}"
-    _print(console, title, *main_rows(comparison))
+    print_table(console, title, *main_rows(comparison))
     if len(comparison.metrics) > 1:
-        _print(console, f"other metrics on {comparison.split}, mean ± std", *other_rows(comparison))
+        print_table(console, f"other metrics on {comparison.split}, mean ± std", *other_rows(comparison))
     _line(console, "")
     for sentence in lines:
         if console.is_terminal:
@@ -124,7 +125,8 @@ def _publish(
         )
 
 
-def _print(console: Console, title: str, headings: Sequence[str], rows: list[list[str]]) -> None:
+def print_table(console: Console, title: str, headings: Sequence[str], rows: list[list[str]]) -> None:
+    """A table under a title, after an empty line."""
     _line(console, "")
     with console.capture() as capture:
         console.print(rich_table(title, headings, rows, console.width))

@@ -60,7 +60,7 @@ def save(
     }
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(finite(data), indent=1, ensure_ascii=False, allow_nan=False)
         replace_text(folder / JSON, f"{text}\n")
         replace_text(folder / CSV, _csv(as_data(comparison)))
         replace_text(folder / MARKDOWN, markdown(comparison, verdicts, notes))
@@ -120,12 +120,12 @@ def _csv(rows: Sequence[Mapping[str, object]]) -> str:
     return file.getvalue()
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no word for a number that is none: null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

@@ -5,10 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from framework.errors import ConfigError, UserError
 from framework.files import replace_file, to_json, writing
@@ -26,24 +26,53 @@ def study_folder(plan: Plan) -> Iterator[None]:
         ConfigError: it holds another study, is in use or is no study's folder.
         UserError: it cannot be written.
     """
-    folder = plan.folder
-    if folder.exists() and not (folder / STUDY).exists() and (not folder.is_dir() or any(folder.iterdir())):
-        _refuse(f"{folder} is not empty and not the folder of a study: choose another one")
+    with opened(plan.folder, _content(plan), lambda saved: _check(plan.folder, saved, plan)):
+        yield
+
+
+@contextmanager
+def opened(
+    folder: Path,
+    content: Mapping[str, Any],
+    check: Callable[[Mapping[str, Any]], None],
+    *,
+    shared: bool = False,
+) -> Iterator[None]:
+    """Inside, the folder is made and held, and `content` is in its study.json.
+
+    Args:
+        folder: of the study.
+        content: what it will say of the study.
+        check: is given what an earlier process wrote there, and refuses it if it is another study.
+        shared: other processes may be in it too, if they ask for the same.
+
+    Raises:
+        ConfigError: it holds another study, is in use or is no study's folder.
+        UserError: it cannot be written.
+    """
+    if folder.exists() and not (folder / STUDY).exists() and (not folder.is_dir() or _holds(folder)):
+        refuse(f"{folder} is not empty and not the folder of a study: choose another one")
     saved = _read(folder / STUDY)
-    _check(folder, saved, plan)
+    if saved is not None:
+        check(saved)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
-            _refuse(f"another process runs the study in {folder}; wait for it or end it")
+            refuse(f"another process runs the study in {folder}; wait for it or end it")
         with writing(folder / STUDY):
-            replace_file(folder / STUDY, [to_json(_content(plan))])
+            replace_file(folder / STUDY, [to_json(dict(content))])
         yield
     finally:
         os.close(descriptor)
+
+
+def _holds(folder: Path) -> bool:
+    """Whether anything is in the folder but the lock of a process that is just about to begin a study."""
+    return any(entry.name != _LOCK for entry in folder.iterdir())
 
 
 def _content(plan: Plan) -> dict[str, Any]:
@@ -67,10 +96,10 @@ def _read(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def _check(folder: Path, saved: Mapping[str, Any] | None, plan: Plan) -> None:
+def _check(folder: Path, saved: Mapping[str, Any], plan: Plan) -> None:
     """More arms and seeds go on; anything else would mix two studies."""
-    if saved is None:
-        return
+    if "arms" not in saved:
+        refuse(f"{folder} holds a sweep: choose another study=NAME or out=DIR")
     changed = [
         f"{key}: {_shown(saved.get(key))} there, {_shown(value)} now"
         for key, value in plan.identity().items()
@@ -85,7 +114,7 @@ def _check(folder: Path, saved: Mapping[str, Any] | None, plan: Plan) -> None:
         changed.append(f"the first arm: {next(iter(saved['arms']))} there, {next(iter(arms))} now")
     if changed:
         listed = "".join(f"\n    {line}" for line in changed)
-        _refuse(
+        refuse(
             f"{folder} holds another study: choose another study=NAME or out=DIR, put the command back (arms"
             f" and seeds may be added), or delete the folder. What differs:{listed}"
         )
@@ -95,5 +124,6 @@ def _shown(value: Any) -> str:
     return " ".join(map(str, value)) or "nothing" if isinstance(value, list) else str(value)
 
 
-def _refuse(message: str) -> None:
+def refuse(message: str) -> NoReturn:
+    """Raises ConfigError."""
     raise ConfigError(message)

@@ -87,8 +87,10 @@ def expand(words: Sequence[str], commands: Sequence[str]) -> Grid:
     candidates: list[list[tuple[str, str]]] = []
     for word in words:
         tuning = word.startswith(TUNE)
-        override = _read(word.removeprefix(TUNE) if tuning else word, problems)
-        if override is None or not _allowed(override, tuning, commands, problems):
+        override = read(word.removeprefix(TUNE) if tuning else word, problems)
+        if override is None or not allowed(
+            override, tuning or override.is_sweep_override(), commands, problems
+        ):
             continue
         if not override.is_sweep_override():
             if tuning:
@@ -108,7 +110,8 @@ def expand(words: Sequence[str], commands: Sequence[str]) -> Grid:
     return Grid(tuple(common), tuple(_product(arms)), tuple(_product(candidates)))
 
 
-def _read(text: str, problems: list[Problem]) -> Override | None:
+def read(text: str, problems: list[Problem]) -> Override | None:
+    """One word in Hydra's grammar; None, and a problem, where it cannot be read."""
     try:
         return OverridesParser.create().parse_override(text)
     except (HydraException, RecursionError) as error:
@@ -116,7 +119,8 @@ def _read(text: str, problems: list[Problem]) -> Override | None:
         return None
 
 
-def _allowed(override: Override, tuning: bool, commands: Sequence[str], problems: list[Problem]) -> bool:
+def allowed(override: Override, varied: bool, commands: Sequence[str], problems: list[Problem]) -> bool:
+    """Whether a study may set the key, to different values if `varied`; else a problem is added."""
     key = override.key_or_group
     section = key.replace("/", ".").partition(".")[0]
     owned = key in OWN or section in ("seed", "resume")
@@ -129,7 +133,7 @@ def _allowed(override: Override, tuning: bool, commands: Sequence[str], problems
             "seeds=5 or seeds=[3,7] chooses the seeds" if section == "seed" else "belongs to the command"
         )
         problems.append(Problem(key, f"{message}; leave it out", COMMAND_LINE))
-    elif section in COMMON and (tuning or override.is_sweep_override()):
+    elif section in COMMON and varied:
         problems.append(Problem(key, "must be the same for every run that is compared", COMMAND_LINE))
     else:
         return True

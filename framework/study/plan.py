@@ -88,7 +88,7 @@ class Plan:
             *arm.overrides,
             *candidate.overrides,
             f"seed={seed}",
-            f"run.dir={_quoted(str(folder))}",
+            f"run.dir={quoted(str(folder))}",
         )
         return Trial(arm, candidate, seed, folder, words)
 
@@ -207,7 +207,7 @@ def _check_arms(grid: Grid, loaded: Mapping[tuple[Choice, Choice], LoadedConfig]
         raise ConfigError(problems)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A value as an override holds it whatever is in it."""
     if re.fullmatch(r"[A-Za-z0-9_./-]+", text):
         return text

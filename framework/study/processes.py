@@ -24,17 +24,23 @@ from framework.files import writing
 from framework.run_folder import read_status
 from framework.study.plan import Trial
 
-State = Literal["finished", "failed", "interrupted", "waiting"]
+State = Literal["finished", "failed", "interrupted", "pruned", "waiting"]
 _TICK_SECONDS = 0.2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `waiting` was never started; `reason` is for a reader."""
+    """How a run ended: `waiting` was never started, `pruned` was not worth going on.
+
+    Attributes:
+        reason: for a reader.
+        killed: whether it failed by a signal from outside.
+    """
 
     state: State
     reason: str = ""
+    killed: bool = False
 
 
 class Watcher(Protocol):
@@ -72,6 +78,51 @@ class Stop:
         self.count += 1
 
 
+class Processes:
+    """The runs that are going on, each in a process with `threads` CPU threads."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["framework.study.preload"])
+        self._running: dict[BaseProcess, Trial] = {}
+
+    @property
+    def running(self) -> list[Trial]:
+        """In the order they were started."""
+        return list(self._running.values())
+
+    def start(self, trial: Trial) -> None:
+        """Begin the run, or go on with it.
+
+        Raises:
+            UserError: its log cannot be written.
+        """
+        with writing(trial.log):
+            trial.log.parent.mkdir(parents=True, exist_ok=True)
+            trial.log.touch()
+        arguments = (trial.words, trial.log, self._threads, dict(os.environ))
+        process: BaseProcess = self._context.Process(target=_work, args=arguments)
+        process.start()
+        self._running[process] = trial
+
+    def stop(self, trial: Trial | None = None) -> None:
+        """Ask one run, or all, to save and end; at a second time without saving."""
+        for process, running in self._running.items():
+            if trial is None or running == trial:
+                _signal(process)
+
+    def ended(self) -> list[tuple[Trial, Outcome]]:
+        """Those that ended since the last call; waits a moment for the first one."""
+        wait([process.sentinel for process in self._running], _TICK_SECONDS)
+        outcomes = []
+        for process in [process for process in self._running if process.exitcode is not None]:
+            trial = self._running.pop(process)
+            assert process.exitcode is not None
+            outcomes.append((trial, _outcome(trial, process.exitcode)))
+        return outcomes
+
+
 def run_trials(
     trials: Iterable[Trial], *, jobs: int, threads: int, watcher: Watcher, stop: Stop
 ) -> dict[Trial, Outcome]:
@@ -83,8 +134,7 @@ def run_trials(
     Raises:
         UserError: a folder or log cannot be written.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["framework.study.preload"])
+    processes = Processes(threads)
     outcomes: dict[Trial, Outcome] = {}
     waiting: deque[Trial] = deque()
     for trial in trials:
@@ -94,30 +144,20 @@ def run_trials(
             watcher.ended(trial, outcomes[trial])
         else:
             waiting.append(trial)
-    running: dict[BaseProcess, Trial] = {}
     passed_on = 0
-    while running or (waiting and not stop.count):
-        while waiting and len(running) < jobs and not stop.count:
+    while processes.running or (waiting and not stop.count):
+        while waiting and len(processes.running) < jobs and not stop.count:
             trial = waiting.popleft()
-            with writing(trial.log):
-                trial.log.parent.mkdir(parents=True, exist_ok=True)
-                trial.log.touch()
-            arguments = (trial.words, trial.log, threads, dict(os.environ))
-            process: BaseProcess = context.Process(target=_work, args=arguments)
-            process.start()
-            running[process] = trial
+            processes.start(trial)
             watcher.started(trial)
-        wait([process.sentinel for process in running], _TICK_SECONDS)
+        ended = processes.ended()
         if stop.count > passed_on:
             passed_on = stop.count
-            for process in running:
-                _signal(process)
-        for ended in [process for process in running if process.exitcode is not None]:
-            trial = running.pop(ended)
-            assert ended.exitcode is not None
-            outcomes[trial] = _outcome(trial, ended.exitcode)
-            watcher.ended(trial, outcomes[trial])
-        watcher.tick(running.values())
+            processes.stop()
+        for trial, outcome in ended:
+            outcomes[trial] = outcome
+            watcher.ended(trial, outcome)
+        watcher.tick(processes.running)
     return outcomes | {trial: Outcome("waiting") for trial in waiting}
 
 
@@ -133,7 +173,7 @@ def _outcome(trial: Trial, code: int) -> Outcome:
     if code == EXIT_REQUEUE:
         return Outcome("interrupted", "stopped by a signal, saved")
     if code < 0:
-        return Outcome("failed", f"ended by {signal.Signals(-code).name}")
+        return Outcome("failed", f"ended by {signal.Signals(-code).name}", killed=True)
     lines = trial.log.read_text(encoding="utf-8", errors="replace").splitlines()
     # The last line that stands at the margin: an error's message, or the end of a traceback.
     said = [line for line in lines if line.strip() and not line.startswith(" ")]

@@ -32,6 +32,7 @@ BASES = {
     "engine": ["conf=digits_spurious"],
     "reporting": ["conf=digits_spurious"],
     "launch": ["conf=mlp_group_dro"],
+    "sweep": ["conf=digits_spurious"],
 }
 
 # The generated files are not the published ones.
@@ -121,6 +122,10 @@ def test_experiment_says_what_it_shows_and_is_called_like_its_file(name: str) ->
 @pytest.mark.parametrize("option", OPTIONS)
 def test_option(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     group, name = option.split("/")
+    if group == "sweep":
+        # The spaces of the papers' policies are called like these.
+        assert main(["sweep", *BASES[group], f"policy={name}", f"space={name}", "dry=true"]) == 0
+        return
     if group == "reporting" and name in ("tensorboard", "mlflow", "wandb"):
         pytest.importorskip(name, reason=f"reporting={name} needs framework[{name}]")
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")

@@ -1,4 +1,4 @@
-"""From the folder of a run or a comparison to report.html, and from data to its page."""
+"""From the folder of a run, a comparison or a sweep to report.html, and from data to its page."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from framework.reporting.report.comparison.read import COMPARISON, read_comparis
 from framework.reporting.report.page import render
 from framework.reporting.report.read import read_run
 from framework.reporting.report.run_page import run_page
+from framework.reporting.report.sweep.page import sweep_page
+from framework.reporting.report.sweep.read import SWEEP, read_sweep
 
 if TYPE_CHECKING:
     from framework.data.survey.survey import Survey
@@ -22,13 +24,17 @@ _log = logging.getLogger("framework.report")
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
-    """Write the report of a run or comparison to `out`, by default into its folder; returns where it is.
+    """Write the report of a run, comparison or sweep to `out`, by default into its folder; returns its path.
 
     Raises:
-        UserError: comparison.json is broken, or the file cannot be written.
+        UserError: comparison.json or sweep.json is broken, or the file cannot be written.
     """
-    is_comparison = (folder / COMPARISON).is_file()
-    page = comparison_page(read_comparison(folder)) if is_comparison else run_page(read_run(folder))
+    if (folder / COMPARISON).is_file():
+        page = comparison_page(read_comparison(folder))
+    elif (folder / SWEEP).is_file():
+        page = sweep_page(read_sweep(folder))
+    else:
+        page = run_page(read_run(folder))
     path = folder / REPORT if out is None else out
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

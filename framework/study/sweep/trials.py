@@ -1,0 +1,360 @@
+"""The trials of a sweep in an Optuna storage, which several processes may share: ask, report, tell.
+
+Beside `samplers` this is the one file that knows Optuna. A trial is taken, given up and taken over in
+operations of the storage that only one process can do, so that no two of them work on one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from framework.errors import ConfigError, UserError
+from framework.run_folder.same_run import differences
+from framework.study.sweep import worker
+from framework.study.sweep.candidate import Candidate, State
+from framework.study.sweep.samplers import PRUNERS, PerTrial, distribution_of
+from framework.study.sweep.space import Parameter, Value
+
+try:
+    import optuna
+    from optuna.exceptions import OptunaError, UpdateFinishedTrialError
+    from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+except ImportError as error:
+    raise UserError(f"a sweep needs Optuna: pip install 'framework[sweep]' ({error})") from error
+
+JOURNAL = "journal:"
+#: how often a process shows that it is still at work on its trials
+BEAT_SECONDS = 10.0
+#: after so long without a sign of it, a trial is taken over
+STALE_SECONDS = 60.0
+_STATES: dict[TrialState, State] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+# What is noted of a trial beside Optuna's own.
+_WORKER, _BEAT, _ORIGIN, _SURPLUS, _REASON = "worker", "beat", "origin", "surplus", "reason"
+_VALUES, _SECONDS, _KILLS = "values", "seconds", "kills"
+_SWEEP, CONFIG = "sweep", "config"
+
+
+def without_password(storage: str) -> str:
+    """A storage as it may be written down."""
+    if storage.startswith(JOURNAL) or "://" not in storage:
+        return storage
+    try:
+        return make_url(storage).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):
+        return storage.partition("://")[0] + "://…"
+
+
+@dataclass
+class Attempt:
+    """A trial that this process works on.
+
+    Attributes:
+        number: of the trial that was first asked for, if this one takes it over.
+        kills: how often its runs were killed.
+        reported: evaluations that the storage knows.
+    """
+
+    trial: Trial
+    number: int
+    parameters: Mapping[str, Value]
+    kills: int
+    reported: set[int] = field(default_factory=set)
+
+
+class Trials:
+    """The trials in one storage.
+
+    Args:
+        storage: an URL of SQLAlchemy, or `journal:PATH`.
+        name: of the sweep in it.
+        space: what is searched.
+        num_trials: how many are wanted, over all processes.
+        maximize: whether more is better.
+        sampler: one of Optuna's, in lower case without `Sampler`.
+        pruner: one of `PRUNERS`.
+        sweep: what all processes must agree on: `space`, and the whole configuration as `config`.
+
+    Raises:
+        UserError: the storage cannot be used, or holds another sweep of that name.
+    """
+
+    def __init__(
+        self,
+        storage: str,
+        name: str,
+        space: Sequence[Parameter],
+        *,
+        num_trials: int,
+        maximize: bool,
+        sampler: str,
+        pruner: str,
+        sweep: Mapping[str, Any],
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._shown = without_password(storage)
+        self._space = {parameter.key: distribution_of(parameter) for parameter in space}
+        self._num_trials = num_trials
+        self._me = worker.identity()
+        self._beat_at = 0.0
+        #: number of a running trial of others -> its last sign of life, and when it was first seen
+        self._signs: dict[int, tuple[Any, float]] = {}
+        proposer = PerTrial(sampler, self._space)
+        with self._using():
+            self._storage = _open(storage)
+            self._study = optuna.create_study(
+                storage=self._storage,
+                study_name=name,
+                load_if_exists=True,
+                direction="maximize" if maximize else "minimize",
+                pruner=PRUNERS[pruner](),
+                sampler=proposer,
+            )
+            known = self._study.user_attrs.get(_SWEEP)
+            if known is None:
+                self._study.set_user_attr(_SWEEP, dict(sweep))
+        if known is not None:
+            _check_same(known, sweep, f"{self._shown} holds another sweep called {name}")
+
+    def ask(self) -> Attempt | None:
+        """A trial to work on; None while there is none to be had, or for ever.
+
+        Raises:
+            UserError: the storage cannot be used.
+        """
+        with self._using():
+            self._take_over()
+            trials = self._study.get_trials(deepcopy=False)
+            taken = [t for t in _current(trials) if t.state != TrialState.WAITING]
+            if len(taken) >= self._num_trials:
+                return None
+            trial = self._study.ask()
+            self._storage.set_trial_user_attr(trial._trial_id, _WORKER, self._me)
+            notes = trial.user_attrs
+            number = int(notes.get(_ORIGIN, trial.number))
+            # Several processes may have asked at once: those with the last numbers were too many.
+            everyone = sorted(_number(t) for t in _current(self._study.get_trials(deepcopy=False)))
+            if everyone.index(number) >= self._num_trials and not trial.params:
+                self._storage.set_trial_user_attr(trial._trial_id, _SURPLUS, True)
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                return None
+            parameters = {key: trial._suggest(key, distribution) for key, distribution in self._space.items()}
+            reported = set(self._storage.get_trial(trial._trial_id).intermediate_values)
+            return Attempt(trial, number, parameters, int(notes.get(_KILLS, 0)), reported)
+
+    def report(self, attempt: Attempt, evaluation: int, value: float) -> bool:
+        """Tell of the evaluation of that number; whether the trial is not worth going on.
+
+        Raises:
+            UserError: the storage cannot be used.
+        """
+        if evaluation in attempt.reported:
+            return False
+        attempt.reported.add(evaluation)
+        hopeless = []
+        with self._using(), _unless_lost():
+            attempt.trial.report(value, evaluation)
+            hopeless.append(attempt.trial.should_prune())
+        return any(hopeless)
+
+    def complete(self, attempt: Attempt, by_seed: Mapping[int, float], seconds: float) -> None:
+        """It came to its end, with these values."""
+        with self._using(), _unless_lost():
+            self._note(attempt, _VALUES, {str(seed): value for seed, value in by_seed.items()})
+            self._note(attempt, _SECONDS, seconds)
+            self._study.tell(attempt.trial, math.fsum(by_seed.values()) / len(by_seed))
+
+    def prune(self, attempt: Attempt, seconds: float) -> None:
+        """It was stopped because it was not worth going on."""
+        with self._using(), _unless_lost():
+            self._note(attempt, _SECONDS, seconds)
+            self._study.tell(attempt.trial, state=TrialState.PRUNED)
+
+    def fail(self, attempt: Attempt, reason: str) -> None:
+        """Its run failed and would fail again."""
+        with self._using(), _unless_lost():
+            self._note(attempt, _REASON, reason)
+            self._study.tell(attempt.trial, state=TrialState.FAIL)
+
+    def give_up(self, attempt: Attempt, *, killed: bool = False) -> None:
+        """Leave it to whoever asks next."""
+        with self._using(), _unless_lost():
+            if killed:
+                self._note(attempt, _KILLS, attempt.kills + 1)
+            self._storage.set_trial_state_values(attempt.trial._trial_id, TrialState.WAITING)
+
+    def beat(self, attempts: Sequence[Attempt]) -> None:
+        """Show now and then that the trials are being worked on."""
+        if time.monotonic() - self._beat_at < BEAT_SECONDS:
+            return
+        self._beat_at = time.monotonic()
+        with self._using():
+            for attempt in attempts:
+                with _unless_lost():
+                    self._note(attempt, _BEAT, time.time())
+
+    def missing(self) -> int:
+        """How many of the wanted trials have not come to an end."""
+        with self._using():
+            current = _current(self._study.get_trials(deepcopy=False))
+        return max(0, self._num_trials - sum(trial.state.is_finished() for trial in current))
+
+    def candidates(self) -> list[Candidate]:
+        """All trials, in the order of their numbers."""
+        with self._using():
+            trials = _current(self._study.get_trials(deepcopy=False))
+        return sorted(map(_candidate, trials), key=lambda candidate: candidate.number)
+
+    def importances(self) -> dict[str, float]:
+        """Share of each parameter in how well a setting does (PED-ANOVA), the largest first; may be empty.
+
+        Watanabe, Bansal and Hutter 2023 (arXiv 2304.10255).
+        """
+        values = {candidate.value for candidate in self.candidates()} - {None}
+        if len(values) < 2:
+            return {}
+        with self._using(), warnings.catch_warnings():
+            # With few trials it warns that the shares will be equal, which they then are.
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                return dict(optuna.importance.get_param_importances(self._study))
+            except (ValueError, RuntimeError):
+                return {}
+
+    def close(self) -> None:
+        """Let the storage go."""
+        if isinstance(backend := getattr(self._storage, "_backend", self._storage), RDBStorage):
+            backend.engine.dispose()
+
+    def _note(self, attempt: Attempt, key: str, value: Any) -> None:
+        self._storage.set_trial_user_attr(attempt.trial._trial_id, key, value)
+
+    def _take_over(self) -> None:
+        """Put the trials of processes that are gone back in the queue."""
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            holder = trial.user_attrs.get(_WORKER, "")
+            if holder == self._me or not self._is_stale(trial, holder):
+                continue
+            try:
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            except UpdateFinishedTrialError:
+                continue  # another process was faster
+            self._study.add_trial(
+                create_trial(
+                    state=TrialState.WAITING,
+                    params=trial.params,
+                    distributions=trial.distributions,
+                    intermediate_values=trial.intermediate_values,
+                    user_attrs={**trial.user_attrs, _ORIGIN: _number(trial)},
+                    system_attrs=trial.system_attrs,
+                )
+            )
+
+    def _is_stale(self, trial: FrozenTrial, holder: str) -> bool:
+        if worker.is_gone(holder):
+            return True
+        # By this process's clock alone: those of two machines may differ.
+        sign, now = (holder, trial.user_attrs.get(_BEAT)), time.monotonic()
+        if self._signs.get(trial.number, (None, now))[0] != sign:
+            self._signs[trial.number] = (sign, now)
+        return now - self._signs[trial.number][1] > STALE_SECONDS
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, OptunaError, OSError, ImportError) as error:
+            cause = error.__cause__ or error
+            reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+            raise UserError(
+                f"the storage {self._shown} cannot be used: {reason}; the same command goes on when it can"
+            ) from error
+
+
+@contextmanager
+def _unless_lost() -> Iterator[None]:
+    """Another process may have taken the trial over from one that slept for long: what it says counts."""
+    try:
+        yield
+    except UpdateFinishedTrialError:
+        return
+
+
+def _open(storage: str) -> BaseStorage:
+    if storage.startswith(JOURNAL):
+        path = Path(storage.removeprefix(JOURNAL))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(path)))
+    # The driver that is an extra of this package; another one is named in the URL.
+    url = storage.replace("postgresql://", "postgresql+psycopg://", 1)
+    waits = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    for _ in range(4):
+        try:
+            return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=waits))
+        except SQLAlchemyError as error:
+            # Two processes that make the same tables at once: one of them finds them made.
+            if "already exists" not in str(error) and "UNIQUE" not in str(error).upper():
+                raise
+            time.sleep(0.5)
+    return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=waits))
+
+
+def _check_same(known: Mapping[str, Any], sweep: Mapping[str, Any], what: str) -> None:
+    changed = [
+        f"{key}: {known.get(key)} there, {value} now"
+        for key, value in sweep.items()
+        if key != CONFIG and known.get(key) != value
+    ]
+    searched = tuple(f"{key}{end}" for key in (*sweep["space"], "seed") for end in (":", "."))
+    changed += [line for line in differences(known[CONFIG], sweep[CONFIG]) if not line.startswith(searched)]
+    if changed:
+        listed = "".join(f"\n    {line}" for line in changed)
+        raise ConfigError(
+            f"{what}: choose another study=NAME, or put the command back (trials, jobs, sampler and pruner"
+            f" may change). What differs:{listed}"
+        )
+
+
+def _number(trial: FrozenTrial) -> int:
+    return int(trial.user_attrs.get(_ORIGIN, trial.number))
+
+
+def _current(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """One per number: the last of those that took it over, and none that was too many."""
+    newest: dict[int, FrozenTrial] = {}
+    for trial in trials:
+        if not trial.user_attrs.get(_SURPLUS):
+            newest[_number(trial)] = trial
+    return list(newest.values())
+
+
+def _candidate(trial: FrozenTrial) -> Candidate:
+    notes = trial.user_attrs
+    complete = trial.state == TrialState.COMPLETE
+    return Candidate(
+        number=_number(trial),
+        state=_STATES[trial.state],
+        parameters=dict(trial.params),
+        value=trial.value if complete else None,
+        by_seed={int(seed): value for seed, value in notes.get(_VALUES, {}).items()},
+        evaluations=dict(trial.intermediate_values),
+        reason=str(notes.get(_REASON, "")),
+        seconds=notes.get(_SECONDS),
+        host=worker.host_of(str(notes.get(_WORKER, ""))),
+    )
