@@ -18,6 +18,7 @@ import pytest
 
 from framework.__main__ import main
 from framework.run_folder import read_environments, read_status
+from framework.study.sweep.trials import Attempt, Trials
 from tests import postgresql
 from tests.tiny import comparable, write
 
@@ -107,7 +108,7 @@ def test_the_best_is_found_written_and_measured_once(
     assert code == 0
     assert trials(Path("s"))[:3] == rows
     assert len(trials(Path("s"))) == 4
-    code, _, err = sweep(*words, "trials=4", "train.steps=13")
+    code, _, err = sweep(*SPACE, SHORT[1], "out=s", "trials=4", "train.steps=13")
     assert code == 2
     assert "train.steps: 12 there, 13 now" in err
     assert "study=NAME" in err
@@ -137,32 +138,21 @@ def test_seeds_are_averaged_and_failures_are_told(sweep: Sweep) -> None:
 
 
 def test_hopeless_trials_are_stopped_early(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The sixth trial on the grid cannot learn; the median of five is known by then.
-    rates = "optimizer.lr=choice(0.1,0.11,0.12,0.13,0.14,1e-12)"
-    code, out, err = sweep(
-        rates,
-        *SHORT[1:],
-        "train.steps=300",
-        "evaluate.every_epochs=1",
-        "sampler=grid",
-        "trials=6",
-        "jobs=1",
-        "out=s",
-    )
+    def report(self: Trials, attempt: Attempt, evaluation: int, value: float) -> bool:
+        return attempt.parameters["train.steps"] == "20000" and evaluation >= 2
+
+    monkeypatch.setattr(Trials, "report", report)
+    words = ["train.steps=choice(6,20000)", "evaluate.every_steps=10", "select.metric=accuracy"]
+    code, out, err = sweep(*words, "sampler=grid", "jobs=1", "out=s")
     assert code == 0, out + err
-    rows = {row["optimizer.lr"]: row for row in trials(Path("s"))}
-    assert len(rows) == 6
-    hopeless = rows["1e-12"]
-    if int(hopeless["trial"]) >= 5:
-        assert hopeless["state"] == "pruned"
-    pruned = [row for row in rows.values() if row["state"] == "pruned"]
-    assert pruned
-    for row in pruned:
-        status = read_status(Path("s", row["folder"]))
-        assert status is not None
-        assert status.state == "interrupted"
-        assert status.step < 300
-        assert row["accuracy"] == ""
+    rows = {row["train.steps"]: row for row in trials(Path("s"))}
+    assert [rows[steps]["state"] for steps in ("6", "20000")] == ["complete", "pruned"]
+    status = read_status(Path("s", rows["20000"]["folder"]))
+    assert status is not None
+    assert status.state == "interrupted"
+    assert 20 <= status.step < 20000
+    assert rows["20000"]["accuracy"] == ""
+    assert "1 pruned" in out
 
 
 def test_killed_and_interrupted_it_goes_on_as_if_nothing_had_happened(sweep: Sweep) -> None:

@@ -32,6 +32,8 @@ PRUNERS: dict[str, Callable[[], BasePruner]] = {
     "successive_halving": SuccessiveHalvingPruner,
     "none": NopPruner,
 }
+#: what a trial that takes another one over notes: the number of that one
+ORIGIN = "origin"
 _NOT_ALONE = ("BaseSampler", "BaseGASampler", "PartialFixedSampler")
 _ALIASES = {"nsga2": "nsgaii", "nsga3": "nsgaiii", "cma_es": "cmaes"}
 #: these walk through a list, whose order must be the same for every trial
@@ -84,7 +86,8 @@ class PerTrial(BaseSampler):
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         if self._name not in (*_LISTED, *_CONTINUOUS):
-            self._inner = self._make(trial.number)
+            earlier = study.get_trials(deepcopy=False)[: trial.number]
+            self._inner = self._make(sum(ORIGIN not in other.user_attrs for other in earlier))
         self._inner.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

@@ -19,7 +19,7 @@ from framework.errors import ConfigError, UserError
 from framework.run_folder.same_run import differences
 from framework.study.sweep import worker
 from framework.study.sweep.candidate import Candidate, State
-from framework.study.sweep.samplers import PRUNERS, PerTrial, distribution_of
+from framework.study.sweep.samplers import ORIGIN, PRUNERS, PerTrial, distribution_of
 from framework.study.sweep.space import Parameter, Value
 
 try:
@@ -46,7 +46,7 @@ _STATES: dict[TrialState, State] = {
     TrialState.WAITING: "waiting",
 }
 # What is noted of a trial beside Optuna's own.
-_WORKER, _BEAT, _ORIGIN, _SURPLUS, _REASON = "worker", "beat", "origin", "surplus", "reason"
+_WORKER, _BEAT, _SURPLUS, _REASON = "worker", "beat", "surplus", "reason"
 _VALUES, _SECONDS, _KILLS = "values", "seconds", "kills"
 _SWEEP, CONFIG = "sweep", "config"
 
@@ -140,23 +140,21 @@ class Trials:
         """
         with self._using():
             self._take_over()
-            trials = self._study.get_trials(deepcopy=False)
-            taken = [t for t in _current(trials) if t.state != TrialState.WAITING]
-            if len(taken) >= self._num_trials:
+            current = _current(self._study.get_trials(deepcopy=False))
+            if sum(trial.state != TrialState.WAITING for trial in current.values()) >= self._num_trials:
                 return None
             trial = self._study.ask()
             self._storage.set_trial_user_attr(trial._trial_id, _WORKER, self._me)
-            notes = trial.user_attrs
-            number = int(notes.get(_ORIGIN, trial.number))
+            everyone = self._study.get_trials(deepcopy=False)
+            number = _numbers(everyone)[trial.number]
             # Several processes may have asked at once: those with the last numbers were too many.
-            everyone = sorted(_number(t) for t in _current(self._study.get_trials(deepcopy=False)))
-            if everyone.index(number) >= self._num_trials and not trial.params:
+            if sorted(_current(everyone)).index(number) >= self._num_trials and not trial.params:
                 self._storage.set_trial_user_attr(trial._trial_id, _SURPLUS, True)
                 self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
                 return None
             parameters = {key: trial._suggest(key, distribution) for key, distribution in self._space.items()}
             reported = set(self._storage.get_trial(trial._trial_id).intermediate_values)
-            return Attempt(trial, number, parameters, int(notes.get(_KILLS, 0)), reported)
+            return Attempt(trial, number, parameters, int(trial.user_attrs.get(_KILLS, 0)), reported)
 
     def report(self, attempt: Attempt, evaluation: int, value: float) -> bool:
         """Tell of the evaluation of that number; whether the trial is not worth going on.
@@ -213,13 +211,13 @@ class Trials:
         """How many of the wanted trials have not come to an end."""
         with self._using():
             current = _current(self._study.get_trials(deepcopy=False))
-        return max(0, self._num_trials - sum(trial.state.is_finished() for trial in current))
+        return max(0, self._num_trials - sum(trial.state.is_finished() for trial in current.values()))
 
     def candidates(self) -> list[Candidate]:
         """All trials, in the order of their numbers."""
         with self._using():
-            trials = _current(self._study.get_trials(deepcopy=False))
-        return sorted(map(_candidate, trials), key=lambda candidate: candidate.number)
+            current = _current(self._study.get_trials(deepcopy=False))
+        return [_candidate(number, current[number]) for number in sorted(current)]
 
     def importances(self) -> dict[str, float]:
         """Share of each parameter in how well a setting does (PED-ANOVA), the largest first; may be empty.
@@ -247,7 +245,9 @@ class Trials:
 
     def _take_over(self) -> None:
         """Put the trials of processes that are gone back in the queue."""
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        trials = self._study.get_trials(deepcopy=False)
+        numbers = _numbers(trials)
+        for trial in (trial for trial in trials if trial.state == TrialState.RUNNING):
             holder = trial.user_attrs.get(_WORKER, "")
             if holder == self._me or not self._is_stale(trial, holder):
                 continue
@@ -261,7 +261,7 @@ class Trials:
                     params=trial.params,
                     distributions=trial.distributions,
                     intermediate_values=trial.intermediate_values,
-                    user_attrs={**trial.user_attrs, _ORIGIN: _number(trial)},
+                    user_attrs={**trial.user_attrs, ORIGIN: numbers[trial.number]},
                     system_attrs=trial.system_attrs,
                 )
             )
@@ -331,24 +331,29 @@ def _check_same(known: Mapping[str, Any], sweep: Mapping[str, Any], what: str) -
         )
 
 
-def _number(trial: FrozenTrial) -> int:
-    return int(trial.user_attrs.get(_ORIGIN, trial.number))
+def _numbers(trials: Sequence[FrozenTrial]) -> dict[int, int]:
+    """Optuna's number -> the sweep's: those that take another one over have its number."""
+    numbers: dict[int, int] = {}
+    count = 0
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        origin = trial.user_attrs.get(ORIGIN)
+        numbers[trial.number] = count if origin is None else int(origin)
+        count += origin is None
+    return numbers
 
 
-def _current(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """One per number: the last of those that took it over, and none that was too many."""
-    newest: dict[int, FrozenTrial] = {}
-    for trial in trials:
-        if not trial.user_attrs.get(_SURPLUS):
-            newest[_number(trial)] = trial
-    return list(newest.values())
+def _current(trials: Sequence[FrozenTrial]) -> dict[int, FrozenTrial]:
+    """Number -> the last of those that took it over; without those that were too many."""
+    numbers = _numbers(trials)
+    there = [trial for trial in trials if not trial.user_attrs.get(_SURPLUS)]
+    return {numbers[trial.number]: trial for trial in sorted(there, key=lambda trial: trial.number)}
 
 
-def _candidate(trial: FrozenTrial) -> Candidate:
+def _candidate(number: int, trial: FrozenTrial) -> Candidate:
     notes = trial.user_attrs
     complete = trial.state == TrialState.COMPLETE
     return Candidate(
-        number=_number(trial),
+        number=number,
         state=_STATES[trial.state],
         parameters=dict(trial.params),
         value=trial.value if complete else None,
