@@ -15,8 +15,7 @@ from framework.parallel.process_group import process_group
 from framework.parallel.world import World
 from framework.reporting.jsonl import encode, restore
 from framework.reporting.report.write import REPORT, write_report
-from framework.run_folder import read_metrics, read_status
-from framework.run_folder.folder import CHECKPOINTS
+from framework.run_folder import CHECKPOINTS, read_metrics, read_status
 from framework.run_folder.lock import Lock
 from framework.run_folder.metrics import METRICS
 from framework.training.assemble import assemble
