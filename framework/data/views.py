@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -38,6 +37,7 @@ class View(Dataset):
         input_map: applied to every batch that is read; None leaves inputs alone.
         targets: (samples, ...) in place of the base's; None keeps those.
         ids: (samples,) int64 what the map knows the samples by; None for their positions.
+        extra: numbers of the samples after the change; None keeps the base's.
     """
 
     def __init__(
@@ -48,11 +48,12 @@ class View(Dataset):
         input_map: InputMap | None = None,
         targets: Tensor | None = None,
         ids: np.ndarray | None = None,
+        extra: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.base = base
         self.spec = spec
         self.columns = columns
-        self.extra = base.extra
+        self.extra = base.extra if extra is None else extra
         self.input_map = input_map
         self.targets = targets
         self.ids = np.arange(len(base)) if ids is None else ids
@@ -71,10 +72,10 @@ class View(Dataset):
 
     def select(self, positions: np.ndarray) -> View:
         """The samples at `positions`; they keep their ids, and so their random numbers."""
-        columns, _ = select_metadata(self, positions)
+        columns, extra = select_metadata(self, positions)
         targets = None if self.targets is None else self.targets[torch.from_numpy(positions)]
         base = self.base.select(positions)
-        return View(base, self.spec, columns, self.input_map, targets, self.ids[positions])
+        return View(base, self.spec, columns, self.input_map, targets, self.ids[positions], extra)
 
     def readable(self, positions: np.ndarray) -> list[dict[str, str]] | None:
         """What the base says of the samples, unless their inputs are changed here."""
@@ -151,8 +152,9 @@ def with_columns(dataset: Dataset, columns: Mapping[str, Column]) -> Dataset:
 
 def with_extra(dataset: Dataset, name: str, values: np.ndarray) -> Dataset:
     """The dataset with a further extra column (samples, ...), float32."""
-    changed = copy.copy(dataset)
-    if isinstance(changed, View):
-        changed.base = with_extra(changed.base, name, values)
-    changed.extra = {**dataset.extra, name: values}
-    return changed
+    extra = {**dataset.extra, name: values}
+    if isinstance(dataset, ArrayDataset):
+        return ArrayDataset(
+            dataset.inputs, dataset.targets, dataset.spec, dataset.columns, extra, dataset.decoder
+        )
+    return View(dataset, dataset.spec, dataset.columns, extra=extra)

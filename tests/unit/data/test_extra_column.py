@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from framework.data.dataset import Splits
 from framework.data.unfitted import fit
@@ -31,6 +32,17 @@ def test_the_column_follows_its_samples(tmp_path: Path) -> None:
         part = changed["train"].select(np.array([3, 0]))
         assert part.extra["baseline_loss"].tolist() == [1.0, 4.0]
         assert part.extra["baseline_loss"].dtype == np.float32
+
+
+def test_it_stays_with_samples_that_are_read_from_files(tmp_path: Path) -> None:
+    for name in ("a/0", "a/1", "b/0"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (2, 2)).save(tmp_path / f"{name}.png")
+    train = component("dataset", "image_folder", path=str(tmp_path), size=2)
+    changed = add(train, saved(tmp_path, np.array([4.0, 3.0, 2.0])))["train"]
+    part = changed.select(np.array([2, 0]))
+    assert part.extra["baseline_loss"].tolist() == [2.0, 4.0]
+    assert part.select(np.array([1])).extra["baseline_loss"].tolist() == [4.0]
 
 
 def test_a_row_per_block_for_a_language_model(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from framework.data.dataset import Dataset
+from framework.data.dataset import Column, Dataset
 from framework.data.mixed import Mixed
 from framework.data.text.blocks import TokenBlocks
 from framework.data.unfitted import fit
+from framework.data.views import with_columns, with_extra
 from framework.errors import DataError
 from tests.data_samples import component, labelled
 
@@ -58,6 +59,15 @@ def test_a_selection_keeps_order_and_columns() -> None:
     for column in ("domain", "label", "colour"):
         assert texts(selected, column) == [texts(mixed, column)[place] for place in chosen]
     assert selected.extra["sample_weight"].tolist() == mixed.extra["sample_weight"][chosen].tolist()
+
+
+def test_what_a_transform_added_stays_when_samples_are_left_out() -> None:
+    mixed = with_extra(three(), "baseline_loss", np.arange(12, dtype=np.float32))
+    assert mixed.select(np.array([7, 2])).extra["baseline_loss"].tolist() == [7, 2]
+    recoloured = with_columns(mixed, {"colour": Column(np.arange(12) % 2, ("x", "y"))})
+    chosen = recoloured.select(np.array([7, 2]))
+    assert texts(chosen, "colour") == ["y", "x"]
+    assert chosen.extra["baseline_loss"].tolist() == [7, 2]
 
 
 def test_a_mixture_of_shards_knows_where_the_files_begin() -> None:
