@@ -51,6 +51,7 @@ KINDS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "engine": (("framework.engines",), frozenset({"settings"})),
     "callback": (("framework.callbacks",), frozenset()),
     "reporter": (("framework.reporting",), frozenset({"run_dir"})),
+    "artifact": (("framework.artifacts",), frozenset()),
 }
 
 

@@ -36,7 +36,7 @@ def export(run_dir: Path, out: Path | None = None, which: str = BEST) -> Path:
     Raises:
         CheckpointError: there is no such checkpoint, it is damaged, or the file cannot be written.
     """
-    checkpoint = _find(run_dir, which)
+    checkpoint = find_checkpoint(run_dir, which)
     config = checkpoint.meta.get("config", {})
     weights = _weights(checkpoint)
     metadata = {
@@ -54,7 +54,12 @@ def export(run_dir: Path, out: Path | None = None, which: str = BEST) -> Path:
     return path
 
 
-def _find(run_dir: Path, which: str) -> Checkpoint:
+def find_checkpoint(run_dir: Path, which: str) -> Checkpoint:
+    """The checkpoint of a run folder that `export` calls so, verified.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is damaged.
+    """
     store = CheckpointStore(run_dir / CHECKPOINTS)
     if which == BEST and store.marked(BEST) is not None:
         return store.load(BEST)

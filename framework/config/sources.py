@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from framework.options import nearest
 PACKAGE = Path(__file__).resolve().parent.parent
 GROUPS = ("data", "model", "task", "policy", "optimizer", "schedule", "engine", "reporting")
 #: folders of the configuration that hold no run files
-_NO_RUNS = (*GROUPS, "launch", "sweep")
+RECIPES = "recipe"
+_NO_RUNS = (*GROUPS, "launch", "sweep", RECIPES)
 RUN_CONFIG = "config.yaml"
 
 
@@ -59,8 +60,19 @@ def available() -> list[str]:
     return sorted(names)
 
 
-def locate(conf: str) -> Path:
+def recipes() -> list[str]:
+    """Every recipe that `conf=` finds by name, e.g. `recipe/jtt_spurious`."""
+    folders = (Path("conf"), shipped())
+    paths = (path.relative_to(folder) for folder in folders for path in (folder / RECIPES).rglob("*.yaml"))
+    return sorted({path.with_suffix("").as_posix() for path in paths})
+
+
+def locate(conf: str, offered: Callable[[], list[str]] = available) -> Path:
     """The file that `conf=` means: a path, a run folder, else a name under ./conf or the shipped one.
+
+    Args:
+        conf: what was given.
+        offered: the names that a message lists.
 
     Raises:
         ConfigError: there is no such file; the message offers the nearest name.
@@ -69,20 +81,20 @@ def locate(conf: str) -> Path:
     if not conf or not _is_file(path):
         if conf and _is_file(path / RUN_CONFIG):
             return path / RUN_CONFIG
-        path = _by_name(conf)
+        path = _by_name(conf, offered)
     if path.suffix != ".yaml":
         raise ConfigError([Problem("", f"{conf}: a configuration file must end in .yaml")])
     return path
 
 
-def _by_name(conf: str) -> Path:
+def _by_name(conf: str, offered: Callable[[], list[str]]) -> Path:
     name = conf.removesuffix(".yaml")
     found = (folder / f"{name}.yaml" for folder in (Path("conf"), shipped()))
     path = next((path for path in found if name and _is_file(path)), None)
     if path is None and conf and _is_dir(Path(conf)):
         raise ConfigError([Problem("", f"{conf} is a folder without {RUN_CONFIG}, so not a run")])
     if path is None:
-        names = available()
+        names = offered()
         listed = f" (available: {', '.join(names)})" if names else ""
         raise ConfigError([Problem("", f"no configuration '{conf}'{nearest(name, names)}{listed}")])
     return path

@@ -14,8 +14,7 @@ from rich.text import Text
 
 from framework.reporting.tail import Tail
 from framework.reporting.text import duration, number, shorten
-from framework.study.plan import Trial
-from framework.study.processes import Outcome
+from framework.study.processes import Job, Outcome
 
 _SECONDS_BETWEEN_DRAWS = 0.5
 
@@ -46,8 +45,8 @@ class Board:
         self._console = console
         self._total = total
         self._metric, self._split = metric, split
-        self._running: dict[Trial, _Position] = {}
-        self._outcomes: dict[Trial, Outcome] = {}
+        self._running: dict[Job, _Position] = {}
+        self._outcomes: dict[Job, Outcome] = {}
         self._drawn = 0.0
         self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
 
@@ -68,13 +67,13 @@ class Board:
         """Say something between the events."""
         self._line(text)
 
-    def started(self, trial: Trial) -> None:
+    def started(self, trial: Job) -> None:
         """A run begins or goes on."""
         self._running[trial] = _Position(Tail(trial.folder), time.monotonic())
         if self._live is None:
             self._line(f"{trial.name}: started")
 
-    def ended(self, trial: Trial, outcome: Outcome) -> None:
+    def ended(self, trial: Job, outcome: Outcome) -> None:
         """A run is over."""
         position = self._running.pop(trial, None)
         known = trial in self._outcomes
@@ -93,7 +92,7 @@ class Board:
             text = f"{text}: {outcome.reason} (see {trial.log})"
         self._line(text)
 
-    def tick(self, running: Iterable[Trial]) -> None:
+    def tick(self, running: Iterable[Job]) -> None:
         """Redraw now and then."""
         if self._live is None or time.monotonic() - self._drawn < _SECONDS_BETWEEN_DRAWS:
             return

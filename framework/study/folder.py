@@ -37,22 +37,26 @@ def opened(
     check: Callable[[Mapping[str, Any]], None],
     *,
     shared: bool = False,
+    file: str = STUDY,
+    kind: str = "study",
 ) -> Iterator[None]:
-    """Inside, the folder is made and held, and `content` is in its study.json.
+    """Inside, the folder is made and held, and `content` is in its study.json or what `file` says.
 
     Args:
         folder: of the study.
         content: what it will say of the study.
         check: is given what an earlier process wrote there, and refuses it if it is another study.
         shared: other processes may be in it too, if they ask for the same.
+        file: the name of the file.
+        kind: what messages call what the folder is for.
 
     Raises:
         ConfigError: it holds another study, is in use or is no study's folder.
         UserError: it cannot be written.
     """
-    if folder.exists() and not (folder / STUDY).exists() and (not folder.is_dir() or _holds(folder)):
-        refuse(f"{folder} is not empty and not the folder of a study: choose another one")
-    saved = _read(folder / STUDY)
+    if folder.exists() and not (folder / file).exists() and (not folder.is_dir() or _holds(folder)):
+        refuse(f"{folder} is not empty and not the folder of a {kind}: choose another one")
+    saved = _read(folder / file, kind)
     if saved is not None:
         check(saved)
     with writing(folder):
@@ -62,9 +66,9 @@ def opened(
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
-            refuse(f"another process runs the study in {folder}; wait for it or end it")
-        with writing(folder / STUDY):
-            replace_file(folder / STUDY, [to_json(dict(content))])
+            refuse(f"another process runs the {kind} in {folder}; wait for it or end it")
+        with writing(folder / file):
+            replace_file(folder / file, [to_json(dict(content))])
         yield
     finally:
         os.close(descriptor)
@@ -84,7 +88,7 @@ def _content(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path, kind: str) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -92,7 +96,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict) or content.get("version") != 1:
-        raise UserError(f"{path} is not the file of a study")
+        raise UserError(f"{path} is not the file of a {kind}")
     return content
 
 

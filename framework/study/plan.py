@@ -48,6 +48,12 @@ class Trial:
         """What the run prints."""
         return self.folder.with_name(f"log-{self.folder.name}.txt")
 
+    @property
+    def complete(self) -> bool:
+        """Whether the run is finished, or stopped early by its own rule."""
+        status = read_status(self.folder)
+        return status is not None and status.complete
+
 
 @dataclass(frozen=True)
 class Plan:

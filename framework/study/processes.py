@@ -17,12 +17,10 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Literal, Protocol
+from typing import Generic, Literal, Protocol, TypeVar
 
 from framework.errors import EXIT_OK, EXIT_REQUEUE
 from framework.files import writing
-from framework.run_folder import read_status
-from framework.study.plan import Trial
 
 State = Literal["finished", "failed", "interrupted", "pruned", "waiting"]
 _TICK_SECONDS = 0.2
@@ -43,16 +41,44 @@ class Outcome:
     killed: bool = False
 
 
-class Watcher(Protocol):
+class Job(Protocol):
+    """Something that a process of its own does, such as a run."""
+
+    @property
+    def name(self) -> str:
+        """For a reader."""
+
+    @property
+    def folder(self) -> Path:
+        """The run folder that it is about."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The command line after `python -m framework`."""
+
+    @property
+    def log(self) -> Path:
+        """What it prints."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing of it is left to do."""
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+Told = TypeVar("Told", bound=Job, contravariant=True)
+
+
+class Watcher(Protocol, Generic[Told]):
     """Who is told how the runs go on."""
 
-    def started(self, trial: Trial) -> None:
+    def started(self, trial: Told) -> None:
         """A process begins the run or goes on with it."""
 
-    def ended(self, trial: Trial, outcome: Outcome) -> None:
+    def ended(self, trial: Told, outcome: Outcome) -> None:
         """It is over; also for one that was complete before."""
 
-    def tick(self, running: Iterable[Trial]) -> None:
+    def tick(self, running: Iterable[Told]) -> None:
         """Some time has passed."""
 
 
@@ -78,21 +104,21 @@ class Stop:
         self.count += 1
 
 
-class Processes:
+class Processes(Generic[AnyJob]):
     """The runs that are going on, each in a process with `threads` CPU threads."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["framework.study.preload"])
-        self._running: dict[BaseProcess, Trial] = {}
+        self._running: dict[BaseProcess, AnyJob] = {}
 
     @property
-    def running(self) -> list[Trial]:
+    def running(self) -> list[AnyJob]:
         """In the order they were started."""
         return list(self._running.values())
 
-    def start(self, trial: Trial) -> None:
+    def start(self, trial: AnyJob) -> None:
         """Begin the run, or go on with it.
 
         Raises:
@@ -106,13 +132,13 @@ class Processes:
         process.start()
         self._running[process] = trial
 
-    def stop(self, trial: Trial | None = None) -> None:
+    def stop(self, trial: AnyJob | None = None) -> None:
         """Ask one run, or all, to save and end; at a second time without saving."""
         for process, running in self._running.items():
             if trial is None or running == trial:
                 _signal(process)
 
-    def ended(self) -> list[tuple[Trial, Outcome]]:
+    def ended(self) -> list[tuple[AnyJob, Outcome]]:
         """Those that ended since the last call; waits a moment for the first one."""
         wait([process.sentinel for process in self._running], _TICK_SECONDS)
         outcomes = []
@@ -124,8 +150,8 @@ class Processes:
 
 
 def run_trials(
-    trials: Iterable[Trial], *, jobs: int, threads: int, watcher: Watcher, stop: Stop
-) -> dict[Trial, Outcome]:
+    trials: Iterable[AnyJob], *, jobs: int, threads: int, watcher: Watcher[AnyJob], stop: Stop
+) -> dict[AnyJob, Outcome]:
     """Bring every run to its end, `jobs` at a time, each with `threads` CPU threads.
 
     A run that is complete is left alone, an unfinished one goes on. After a signal no run is started; those
@@ -134,12 +160,11 @@ def run_trials(
     Raises:
         UserError: a folder or log cannot be written.
     """
-    processes = Processes(threads)
-    outcomes: dict[Trial, Outcome] = {}
-    waiting: deque[Trial] = deque()
+    processes: Processes[AnyJob] = Processes(threads)
+    outcomes: dict[AnyJob, Outcome] = {}
+    waiting: deque[AnyJob] = deque()
     for trial in trials:
-        status = read_status(trial.folder)
-        if status is not None and status.complete:
+        if trial.complete:
             outcomes[trial] = Outcome("finished")
             watcher.ended(trial, outcomes[trial])
         else:
@@ -167,7 +192,7 @@ def _signal(process: BaseProcess) -> None:
         os.kill(process.pid, signal.SIGTERM)
 
 
-def _outcome(trial: Trial, code: int) -> Outcome:
+def _outcome(trial: Job, code: int) -> Outcome:
     if code == EXIT_OK:
         return Outcome("finished")
     if code == EXIT_REQUEUE:

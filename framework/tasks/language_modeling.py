@@ -66,6 +66,10 @@ class LanguageModeling(Task):
         """Both, or none."""
         return ("baseline_loss", "excess_loss") if "token_baseline_loss" in available else ()
 
+    def token_losses(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """The loss of each token (micro, tokens), 0 where none is counted."""
+        return self._per_token(outputs, batch)[0]
+
     def measures(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`loss` and `accuracy` of each sequence, (micro,): means over its counted tokens."""
         per_token, counted = self._per_token(outputs, batch)

@@ -1,0 +1,293 @@
+"""Everything a recipe will run, composed and validated before anything starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from framework.artifacts.base import Artifact, artifact_path, is_written
+from framework.config.load import LoadedConfig, load
+from framework.config.provenance import COMMAND_LINE
+from framework.config.sources import shown
+from framework.errors import ConfigError, Problem
+from framework.registry import ComponentConfig, registry
+from framework.run_folder import read_status
+from framework.run_folder.same_run import differences
+from framework.study.plan import quoted
+from framework.study.recipe.file import OWN, Recipe
+
+RECIPE = "recipe.json"
+
+
+@dataclass(frozen=True)
+class Training:
+    """The run of a phase.
+
+    Attributes:
+        name: of the phase.
+        folder: the run folder; what the run prints is in a text file beside it.
+        words: the command line after `python -m framework`.
+    """
+
+    name: str
+    folder: Path
+    words: tuple[str, ...]
+
+    @property
+    def log(self) -> Path:
+        """What it prints."""
+        return self.folder.with_name(f"log-{self.folder.name}.txt")
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run is finished, or stopped early by its own rule."""
+        status = read_status(self.folder)
+        return status is not None and status.complete
+
+
+@dataclass(frozen=True)
+class Making:
+    """An artifact of a phase.
+
+    Attributes:
+        name: phase and artifact.
+        folder: the run folder.
+        words: the command line after `python -m framework`.
+        path: where the artifact is written.
+    """
+
+    name: str
+    folder: Path
+    words: tuple[str, ...]
+    path: Path
+
+    @property
+    def log(self) -> Path:
+        """What it prints."""
+        return self.folder.with_name(f"log-{self.folder.name}-{self.path.stem}.txt")
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is written."""
+        return is_written(self.path)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase with its configuration, validated."""
+
+    training: Training
+    makings: tuple[Making, ...]
+    loaded: LoadedConfig
+
+    @property
+    def jobs(self) -> tuple[Training | Making, ...]:
+        """The run, then what is made of it."""
+        return (self.training, *self.makings)
+
+
+@dataclass(frozen=True)
+class RecipePlan:
+    """A recipe that can be started.
+
+    Attributes:
+        recipe: as it was read.
+        folder: where everything is.
+        phases: in order.
+    """
+
+    recipe: Recipe
+    folder: Path
+    phases: tuple[Phase, ...]
+
+    def content(self) -> dict[str, Any]:
+        """What a folder says it is for."""
+        return {"version": 1, "recipe": shown(self.recipe.path), "phases": self._phases()}
+
+    def check(self, saved: Mapping[str, Any]) -> None:
+        """Refuse to go on with other phases than those a folder was begun with.
+
+        Raises:
+            ConfigError: what differs, and what to do.
+        """
+        there, now = saved["phases"], self._phases()
+        lines = []
+        if list(there) != list(now):
+            lines.append(f"phases: {', '.join(there)} there, {', '.join(now)} now")
+        for name in [name for name in now if name in there]:
+            changed = differences(there[name]["config"], now[name]["config"])
+            lines += [f"{name}: {line}" for line in changed]
+            for key in ("makes", "takes"):
+                if there[name][key] != now[name][key]:
+                    told = [json.dumps(side[name][key]) for side in (there, now)]
+                    lines.append(f"{name}: {key}: {told[0]} there, {told[1]} now")
+        if lines:
+            listed = "".join(f"\n    {line}" for line in lines)
+            raise ConfigError(
+                f"{self.folder} holds another recipe: choose another out=DIR, put the recipe and the command"
+                f" back, or delete the folder. What differs:{listed}"
+            )
+
+    def _phases(self) -> dict[str, Any]:
+        config = self.recipe.config
+        return {
+            phase.training.name: {
+                "config": phase.loaded.data,
+                "takes": dict(config.phases[phase.training.name].takes),
+                "makes": [
+                    section.model_dump(mode="json") for section in config.phases[phase.training.name].makes
+                ],
+            }
+            for phase in self.phases
+        }
+
+
+def make_recipe_plan(recipe: Recipe, *, out: Path | None = None) -> RecipePlan:
+    """Compose and validate the configuration of every phase.
+
+    Args:
+        recipe: as it was read.
+        out: the folder; None takes `runs/NAME/RECIPE`, with the run name of the last phase.
+
+    Raises:
+        ConfigError: every fault of every phase, each once.
+    """
+    names = list(recipe.config.phases)
+    folder = out if out is not None else Path("runs") / _run_name(recipe) / recipe.config.name
+    faults: dict[Problem, list[str]] = {}
+    loaded: dict[str, LoadedConfig] = {}
+    phases = []
+    for name in names:
+        words = _words(recipe, name, folder)
+        try:
+            loaded[name] = load(recipe.config.phases[name].conf, [text for text, _ in words])
+            problems = _objections(recipe, name, loaded)
+        except ConfigError as error:
+            problems = [_placed(problem, recipe, name, words) for problem in error.problems]
+        for problem in problems + _own_keys(words):
+            faults.setdefault(problem, []).append(name)
+        if name in loaded:
+            phases.append(_phase(recipe, name, folder, [text for text, _ in words], loaded[name]))
+    if faults:
+        raise ConfigError(
+            [
+                problem
+                if len(phases_of) == len(names)
+                else replace(problem, message=f"{problem.message} [{', '.join(phases_of)}]")
+                for problem, phases_of in faults.items()
+            ],
+            shown(recipe.path),
+        )
+    return RecipePlan(recipe, folder, tuple(phases))
+
+
+def _run_name(recipe: Recipe) -> str:
+    """The run name of the last phase; whatever is wrong with it is found when it is loaded."""
+    name = list(recipe.config.phases)[-1]
+    try:
+        return load(recipe.config.phases[name].conf, [text for text, _ in recipe.overrides(name)]).config.name
+    except ConfigError:
+        return "run"
+
+
+def _words(recipe: Recipe, phase: str, folder: Path) -> list[tuple[str, str]]:
+    """The overrides of a phase, each with the place where it was written."""
+    words = recipe.overrides(phase)
+    for key, source in recipe.config.phases[phase].takes.items():
+        giver, _, artifact = source.partition(".")
+        path = artifact_path(folder / giver, artifact, _kind(artifact).suffix)
+        place = recipe.origins.place(f"phases.{phase}.takes.{key}")
+        words.append((f"{key}={quoted(str(path))}", place))
+    return words
+
+
+def _phase(recipe: Recipe, name: str, folder: Path, overrides: Sequence[str], loaded: LoadedConfig) -> Phase:
+    run_dir = folder / name
+    config = recipe.config.phases[name]
+    training = Training(name, run_dir, (f"conf={config.conf}", *overrides, f"run.dir={quoted(str(run_dir))}"))
+    makings = []
+    for section in config.makes:
+        path = artifact_path(run_dir, section.name, _kind(section.name).suffix)
+        words = ("produce", str(run_dir), section.name, *_options(section))
+        makings.append(Making(f"{name}.{section.name}", run_dir, words, path))
+    return Phase(training, tuple(makings), loaded)
+
+
+def _options(section: ComponentConfig) -> list[str]:
+    """The options of an artifact as words of `produce`."""
+    data = section.model_dump(mode="json", exclude_unset=True, exclude={"name"})
+    return [f"{key}={_as_word(value)}" for key, value in data.items()]
+
+
+def _as_word(value: Any) -> str:
+    return quoted(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _kind(artifact: str) -> type[Artifact]:
+    target = registry.get("artifact", artifact).target
+    assert isinstance(target, type)
+    assert issubclass(target, Artifact)
+    return target
+
+
+def _objections(recipe: Recipe, name: str, loaded: Mapping[str, LoadedConfig]) -> list[Problem]:
+    """Artifacts that the phase cannot give, and those that it cannot read."""
+    config, origins = recipe.config.phases[name], recipe.origins
+    problems = []
+    for number, section in enumerate(config.makes):
+        key = f"phases.{name}.makes.{number}"
+        try:
+            message = registry.build("artifact", section).objection(loaded[name].config)
+        except ConfigError as error:
+            message = error.problems[0].message
+        if message:
+            problems.append(Problem(key, message, origins.place(key)))
+    for key, source in config.takes.items():
+        giver, _, artifact = source.partition(".")
+        if giver in loaded and _kind(artifact).per_sample:
+            differing = _other_samples(loaded[giver].data, loaded[name].data)
+            if differing:
+                message = (
+                    f"{source} has a row per training sample of phase {giver}, and this phase has others:"
+                    f" {', '.join(differing)} must be the same in both"
+                )
+                place = f"phases.{name}.takes.{key}"
+                problems.append(Problem(place, message, origins.place(place)))
+    return problems
+
+
+def _other_samples(giver: Mapping[str, Any], taker: Mapping[str, Any]) -> list[str]:
+    """The keys by which two configurations have other training samples, or in another order."""
+    differing = [f"data.{key}" for key in ("source", "splits") if giver["data"][key] != taker["data"][key]]
+    transforms = [
+        [section for section in side["data"]["transforms"] if section["name"] != "extra_column"]
+        for side in (giver, taker)
+    ]
+    if transforms[0] != transforms[1]:
+        differing.append("data.transforms")
+    if giver["data"]["splits"]["seed"] is None and giver["seed"] != taker["seed"]:
+        differing.append("seed or data.splits.seed")
+    return differing
+
+
+def _own_keys(words: Sequence[tuple[str, str]]) -> list[Problem]:
+    keys = ((text.partition("=")[0].lstrip("+~"), place) for text, place in words)
+    return [
+        Problem(key, "is the recipe's to decide; leave it out", place) for key, place in keys if key in OWN
+    ]
+
+
+def _placed(problem: Problem, recipe: Recipe, phase: str, words: Sequence[tuple[str, str]]) -> Problem:
+    """The problem with the place in the recipe where its cause was written."""
+    if not problem.where and not problem.path:
+        return replace(problem, where=recipe.origins.place(f"phases.{phase}.conf"))
+    if problem.where != COMMAND_LINE:
+        return problem
+    for text, place in reversed(words):
+        key = text.partition("=")[0].lstrip("+~")
+        if problem.path == key or problem.path.startswith(f"{key}.") or f"'{text}'" in problem.message:
+            return replace(problem, where=place)
+    return problem
