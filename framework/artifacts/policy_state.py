@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from framework.artifacts.base import Artifact, Which
 from framework.config.schema import RunConfig
+from framework.data.group_weights import write_weights
 from framework.errors import TrainingError
-from framework.files import replace_file, to_json, writing
 from framework.options import nearest
 from framework.registry import register, registry
 
@@ -63,9 +63,6 @@ class PolicyState(Artifact):
         values = numbers[chosen].double().cpu()
         shares = dict(zip(names, (values / values.sum()).tolist(), strict=True))
         if run.world.is_main:
-            with writing(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                content = {"groups": list(shares), "weights": list(shares.values())}
-                replace_file(path, [to_json(content)])
+            write_weights(path, shares)
         listed = ", ".join(f"{name} {share:.3f}" for name, share in list(shares.items())[:8])
         return f"{chosen} at step {checkpoint.step}: {listed}{', …' if len(shares) > 8 else ''}"

@@ -11,8 +11,8 @@ from framework.options import nearest
 
 PACKAGE = Path(__file__).resolve().parent.parent
 GROUPS = ("data", "model", "task", "policy", "optimizer", "schedule", "engine", "reporting")
-#: folders of the configuration that hold no run files
 RECIPES = "recipe"
+#: folders of the configuration that hold no run files
 _NO_RUNS = (*GROUPS, "launch", "sweep", RECIPES)
 RUN_CONFIG = "config.yaml"
 

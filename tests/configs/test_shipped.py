@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted(path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*") if path.is_file())
 SHARED = "base.yaml"  # what experiments start from; no run of its own
 EXPERIMENTS = [str(f) for f in FILES if str(f.parent) in (".", "paper") and f.name != SHARED]
-OPTIONS = [str(f.with_suffix("")) for f in FILES if str(f.parent) not in (".", "paper")]
+RECIPES = [str(f) for f in FILES if str(f.parent) == "recipe"]
+OPTIONS = [str(f.with_suffix("")) for f in FILES if str(f.parent) not in (".", "paper", "recipe")]
 
 #: group -> a small experiment that any of its options fits into, as far as COMPANIONS does not say more
 BASES = {
@@ -112,7 +113,14 @@ def test_experiment(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
     two_steps(tmp_path, *words)
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["train.epochs=null", "train.steps=3"]
+    assert main(["recipe", f"conf={name}", *few, f"out={tmp_path}/recipe"]) == 0, capsys.readouterr().out
+    assert "difference" in (tmp_path / "recipe" / "recipe.md").read_text()
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS + RECIPES)
 def test_experiment_says_what_it_shows_and_is_called_like_its_file(name: str) -> None:
     lines = (ROOT / "conf" / name).read_text().splitlines()
     assert lines[0].startswith("# ")

@@ -62,7 +62,7 @@ class Conductor:
     def __init__(self, plan: SweepPlan, trials: Trials, *, jobs: int, board: Board, stop: Stop) -> None:
         self._plan, self._trials = plan, trials
         self._jobs, self._board, self._stop = jobs, board, stop
-        self._processes = Processes(plan.threads)
+        self._processes: Processes[Trial] = Processes(plan.threads)
         self._courses: list[_Course] = []
         self._next_ask = 0.0
         self._told_to_wait = False

@@ -16,6 +16,7 @@ from framework.reporting.text import duration, number
 from framework.study.board import Board
 from framework.study.compare import default_jobs, print_table
 from framework.study.folder import opened, refuse
+from framework.study.plan import Trial
 from framework.study.processes import Processes, Stop
 from framework.study.results import read_result
 from framework.study.sweep import files, verdict
@@ -122,7 +123,7 @@ def _measure(plan: SweepPlan, best: Candidate) -> tuple[Finals, list[str]]:
     if not all(run.folder.is_dir() for run in runs):
         missing = f"The runs of trial {best.number} are not here but on {best.host}: measure them there with"
         return {}, [f"{missing} `python -m framework evaluate RUN`, or train {files.BEST}."]
-    processes = Processes(plan.threads)
+    processes: Processes[Trial] = Processes(plan.threads)
     remarks: list[str] = []
     finals: Finals = {}
     for split in plan.final_splits:
