@@ -19,6 +19,7 @@ _MAX_NAMED = 5
 def findings(survey: Survey) -> list[str]:
     """One sentence or two each; empty if nothing is unusual."""
     return [
+        *_unreadable(survey),
         *_not_finite(survey),
         *_across(survey),
         *_missing_groups(survey),
@@ -31,6 +32,17 @@ def findings(survey: Survey) -> list[str]:
         *_cut_texts(survey),
         *_sampled(survey),
     ]
+
+
+def _unreadable(survey: Survey) -> Iterator[str]:
+    for split in survey.splits:
+        if split.faults:
+            count = sum(len(fault.positions) for fault in split.faults)
+            many = _many(count, "sample", "samples")
+            first = split.faults[0]
+            stops = survey.data.quarantine is None
+            then = "Training stops there" if stops else "They are left out of training"
+            yield f"{split.name}: {many} cannot be read; the first: {first.name}: {first.reason}. {then}."
 
 
 def _not_finite(survey: Survey) -> Iterator[str]:
@@ -156,7 +168,7 @@ def _cut_texts(survey: Survey) -> Iterator[str]:
 
 
 def _sampled(survey: Survey) -> Iterator[str]:
-    partly = [f"{len(s.positions):,} of {s.size:,} in {s.name}" for s in survey.splits if not s.is_whole]
+    partly = [f"{s.num_asked:,} of {s.size:,} in {s.name}" for s in survey.splits if not s.is_whole]
     if partly:
         yield (
             f"Only a part of the samples was read ({', '.join(partly)}); duplicates, ranges and lengths are"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -9,6 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from framework.data.dataset import Dataset
+from framework.data.faults import Fault, Reader
+from framework.errors import DataError
 
 #: samples that are in memory at once
 _CHUNK = 512
@@ -44,7 +47,9 @@ class SplitSurvey:
     Attributes:
         name: of the split.
         size: samples that it has.
-        positions: (read,) those that were read, all or evenly chosen ones.
+        num_asked: samples that were to be read, all or evenly chosen ones.
+        positions: (read,) those that could be read.
+        faults: what could not be read, and why.
         inputs: a hash of each one's inputs, (read,) 16 bytes each.
         targets: a hash of each one's target, (read,) 16 bytes each.
         moments: of numbers and images; None for texts.
@@ -56,7 +61,9 @@ class SplitSurvey:
 
     name: str
     size: int
+    num_asked: int
     positions: np.ndarray
+    faults: Sequence[Fault]
     inputs: np.ndarray
     targets: np.ndarray
     moments: Moments | None
@@ -67,24 +74,28 @@ class SplitSurvey:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every sample was read."""
-        return len(self.positions) == self.size
+        """Whether every sample was to be read."""
+        return self.num_asked == self.size
 
 
 def survey_split(name: str, dataset: Dataset, limit: int | None) -> SplitSurvey:
     """Read `limit` samples of a split without augmentation, or all of them.
 
     Raises:
-        DataError: a sample cannot be read.
+        DataError: none of them can be read.
     """
     count = len(dataset) if limit is None else min(limit, len(dataset))
-    positions = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
-    inputs, targets, lengths, kept, real = [], [], [], [], []
+    asked = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
+    reader = Reader(dataset)
+    positions, inputs, targets, lengths, kept, real = [], [], [], [], [], []
     sums = _Sums()
     is_text = dataset.spec.num_tokens is not None
     for start in range(0, count, _CHUNK):
-        chosen = positions[start : start + _CHUNK]
-        read, wanted = dataset.fetch(chosen, None)
+        chosen, content, _ = reader.fetch(asked[start : start + _CHUNK], None)
+        if content is None:
+            continue
+        read, wanted = content
+        positions.append(chosen)
         named = {"": read} if isinstance(read, Tensor) else dict(sorted(read.items()))
         inputs += _digests([tensor.numpy() for tensor in named.values()], len(chosen))
         targets += _digests([wanted.numpy()], len(chosen))
@@ -98,11 +109,16 @@ def survey_split(name: str, dataset: Dataset, limit: int | None) -> SplitSurvey:
             kept.append(flat[:, :: -(-flat.shape[1] // _MAX_KEPT)])
         if wanted.is_floating_point() and wanted.dim() == 1:
             real.append(wanted.double().numpy())
+    if not positions:
+        first = reader.faults[0]
+        raise DataError(f"split '{name}': not one sample can be read; {first.name}: {first.reason}")
     channels = dataset.spec.input_shape[0] if len(dataset.spec.input_shape) == 3 else None
     return SplitSurvey(
         name,
         len(dataset),
-        positions,
+        count,
+        np.concatenate(positions),
+        reader.faults,
         np.array(inputs, dtype="V16"),
         np.array(targets, dtype="V16"),
         None if is_text else sums.moments(channels),

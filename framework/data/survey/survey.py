@@ -50,7 +50,7 @@ def survey_data(config: DataConfig, seed: int, limit: int | None) -> Survey:
 
     Raises:
         ConfigError: an option does not fit the data.
-        DataError: a file is missing or broken, or a sample cannot be read.
+        DataError: a file is missing or broken, or no sample of a split can be read.
     """
     raw = raw_splits(config, seed)
     columns = table_columns(raw)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from framework.data.faults import Reader
 from framework.data.preview import preview
 from framework.data.survey.findings import findings
 from framework.data.survey.survey import Survey
@@ -44,7 +45,6 @@ def data_page(survey: Survey, name: str) -> Page:
         details=[
             ("source", data.source),
             ("groups by", ", ".join(data.groups.columns) or "none"),
-            ("fingerprint", data.fingerprint()),
         ],
         sections=sections,
     )
@@ -75,6 +75,7 @@ def _samples(survey: Survey) -> list[Block]:
     groups = survey.data.groups.assign(training, "train")
     counts = survey.group_counts["train"]
     there = np.flatnonzero(counts)
+    reader = Reader(training, survey.splits[0].faults)
     shown = np.sort(there[np.argsort(counts[there], kind="stable")][:_MAX_GROUPS])
     blocks: list[Block] = []
     if len(shown) < len(there):
@@ -82,7 +83,8 @@ def _samples(survey: Survey) -> list[Block]:
     for group in shown.tolist():
         members = np.flatnonzero(groups == group)
         places = np.linspace(0, len(members) - 1, min(_PER_GROUP, len(members))).astype(np.int64)
-        chosen = members[places].tolist()
+        readable, _, _ = reader.fetch(members[places], None)
+        chosen = readable.tolist()
         caption = f"Group {survey.data.groups.names[group]}: {len(members):,} training samples"
         samples = [
             {

@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from framework.__main__ import main
 
@@ -58,6 +59,33 @@ def test_images_are_shown_by_group(tmp_path: Path, capsys: pytest.CaptureFixture
     page = out.read_text()
     assert page.count('<img src="data:image/png;base64,') == 4 * 5
     assert "Group label=small, colour=green: 31 training samples" in page
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(30):
+        file = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), number * 8).save(file)
+    (tmp_path / "images" / "a" / "0.png").write_bytes(b"no image")
+    words = [
+        "conf=digits_spurious",
+        f"data.source={{name: image_folder, path: {tmp_path}/images, size: 4}}",
+        "data.transforms=[]",
+        "data.groups=[label]",
+        "data.splits={validation: 0, test: 0}",
+        f"--out={tmp_path}/page.html",
+    ]
+    assert main(["data", *words]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(
+        r"\* train: 1 sample cannot be read; the first: .*a/0.png: .* Training stops there\.", shown
+    )
+    # of the five of group a, the first is the broken one
+    assert (tmp_path / "page.html").read_text().count('<img src="data:image/png;base64,') == 9
+    assert main(["data", *words, "data.on_error=quarantine"]) == 0
+    assert "They are left out of training." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from framework.__main__ import main
 from framework.reporting.report.write import write_report
 from tests.report_runs import RECORDS, SAMPLES, evaluation, train, write_run
 
@@ -184,4 +185,23 @@ def test_hostile_names_do_nothing(open_page: Any, tmp_path: Path) -> None:
     browser = open_page(write_report(write_run(tmp_path, records, facts=facts)))
     assert "owned" not in browser.title
     assert browser.execute_script("return document.querySelectorAll('img, a[href^=https]').length") == 0
+    assert browser.get_log("browser") == []
+
+
+def test_the_page_of_data_draws_and_its_names_do_nothing(open_page: Any, tmp_path: Path) -> None:
+    name = "</script><img src=x onerror=\"document.title='owned'\">"
+    rows = "".join(f"{n % 30};{name if n % 2 else 'plain'};{n % 2}\n" for n in range(90))
+    (tmp_path / "data.csv").write_text(f"x;site;y\n{rows}")
+    source = f"{{name: table, path: {tmp_path}/data.csv, target: y, groups: [site], delimiter: ;}}"
+    (tmp_path / "run.yaml").write_text(
+        f"defaults: [digits_spurious, _self_]\nname: run\ndata:\n  source: {source}\n  transforms: []\n"
+        "  groups: [site]\n"
+    )
+    out = tmp_path / "page.html"
+    assert main(["data", f"conf={tmp_path}/run.yaml", "--out", str(out)]) == 0
+    browser = open_page(out)
+    keep(browser, "data")
+    assert browser.title == "Data of run"
+    assert browser.execute_script("return document.querySelectorAll('img').length") == 0
+    assert browser.execute_script("return document.querySelectorAll('.canvas svg .trace').length") > 0
     assert browser.get_log("browser") == []
