@@ -23,7 +23,6 @@ exit codes: 0 fine, 2 something is wrong
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,7 +44,6 @@ _OF = {
     "index": ("out", "input", "label", "columns", "workers"),
 }
 _GROUPS_SHOWN = 20
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
 def main(words: Sequence[str]) -> int:
@@ -193,10 +191,12 @@ def _workers(arguments: Arguments) -> int:
 
 
 def _size(text: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmg]?b?)", text.lower())
-    if not found or found[2] not in _UNITS:
-        raise UserError(f"--max-size must be like 256MB, not '{text}'")
-    return int(float(found[1]) * _UNITS[found[2]])
+    from framework.data.shards.cache import byte_count
+
+    try:
+        return byte_count(text)
+    except ValueError as error:
+        raise UserError(f"--max-size must be like 256MB, not '{text}'") from error
 
 
 def _no_overrides(arguments: Arguments) -> None:

@@ -59,6 +59,10 @@ class Dataset(ABC):
         """The samples at `positions` (k,) in words, a text per field; None if only numbers are known."""
         return None
 
+    def upcoming(self, positions: np.ndarray) -> None:
+        """The files of the samples at `positions` (k,) are read next, in this order."""
+        return
+
     def identity(self) -> bytes | None:
         """What changes whenever the inputs or targets do; None where one must read them to know."""
         return None

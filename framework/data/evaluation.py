@@ -40,6 +40,9 @@ class EvaluationLoader:
         return -(-self.num_samples // (self.batch_size * self.world.size))
 
     def __iter__(self) -> Iterator[Batch]:
+        starts = self.maker.dataset.runs()
+        if starts is not None:
+            self.maker.dataset.upcoming(starts)
         for number in range(len(self)):
             start = (number * self.world.size + self.world.rank) * self.batch_size
             stop = min(start + self.batch_size, self.num_samples)

@@ -23,6 +23,8 @@ from framework.data.order import Order
 from framework.data.quarantine import Quarantine
 from framework.errors import CheckpointError, DataError, UserError
 
+#: batches between two announcements of what comes next
+_ANNOUNCED_EVERY = 16
 #: what a loader of global batches reads
 SPLIT = "train"
 
@@ -133,6 +135,10 @@ class StepMaker(TorchDataset[GlobalBatch]):
             micros = [replace(micro, means=means) for micro in micros]
         return GlobalBatch(micros, count, epoch, step, faults=self.maker.take_found())
 
+    def announce(self, epoch: int, step: int) -> None:
+        """Tell the data which files are needed from this step on, so that they can be fetched before."""
+        self.maker.dataset.upcoming(self.order.ahead(epoch, step * self.plan.size))
+
     def positions(self, epoch: int, step: int) -> np.ndarray:
         """The samples of a global batch, in order."""
         return self.order.positions(epoch, step * self.plan.size, (step + 1) * self.plan.size)
@@ -191,6 +197,7 @@ class TrainLoader(Iterator[GlobalBatch]):
         self.step = 0
         self.workers = workers
         self.quarantine = quarantine
+        self._calls = 0
         self._groups = groups
         self._steps = StepMaker(self._maker(dataset), order, plan, world.rank)
         self._prefetched: Iterator[GlobalBatch | UserError] | None = None
@@ -207,6 +214,11 @@ class TrainLoader(Iterator[GlobalBatch]):
         Raises:
             DataError: a sample cannot be read, more than may be left out, or a background process died.
         """
+        if self.workers and self._prefetched is None:
+            self._start_workers()
+        if self._calls % _ANNOUNCED_EVERY == 0:
+            self._steps.announce(self.epoch, self.step)
+        self._calls += 1
         batch = self._from_workers() if self.workers else self._steps[self.epoch, self.step]
         if self.quarantine is not None:
             quarantine = self.quarantine
@@ -252,12 +264,14 @@ class TrainLoader(Iterator[GlobalBatch]):
         known = self.quarantine.faults[SPLIT] if self.quarantine is not None else None
         return BatchMaker(dataset, self._groups, known)
 
+    def _start_workers(self) -> None:
+        self._prefetched = iter(self._background())
+        # also when this loader is dropped and when the interpreter ends: multiprocessing would ask its
+        # children by SIGTERM, which they ignore, and wait for ever
+        self._ending = weakref.finalize(self, _end_workers, self._prefetched)
+
     def _from_workers(self) -> GlobalBatch:
-        if self._prefetched is None:
-            self._prefetched = iter(self._background())
-            # also when this loader is dropped and when the interpreter ends: multiprocessing would ask its
-            # children by SIGTERM, which they ignore, and wait for ever
-            self._ending = weakref.finalize(self, _end_workers, self._prefetched)
+        assert self._prefetched is not None
         try:
             result = next(self._prefetched)
         except (RuntimeError, OSError, EOFError) as error:

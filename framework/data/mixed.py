@@ -108,6 +108,11 @@ class Mixed(Unfitted):
         found = [text[0] for text in texts if text is not None]
         return found if len(found) == len(texts) else None
 
+    def upcoming(self, positions: np.ndarray) -> None:
+        """Each part is told of its own."""
+        for number, dataset in enumerate(self.parts.values()):
+            dataset.upcoming(self.place[positions[self.part[positions] == number]])
+
     def runs(self) -> np.ndarray | None:
         """Those of the parts, where all of them lie in files and none is permuted."""
         datasets = [dataset for dataset in self.parts.values() if len(dataset)]

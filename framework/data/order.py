@@ -12,6 +12,8 @@ from framework.errors import ConfigError, Problem
 
 #: samples whose permutation is stored, a gigabyte of it; more are permuted by arithmetic
 LARGEST_PERMUTATION = 2**27
+#: draws whose files are announced before they come
+_AHEAD = 4096
 
 
 class Order(ABC):
@@ -30,6 +32,10 @@ class Order(ABC):
         if self._latest[0] != epoch:
             self._latest = (epoch, self.epoch(epoch))
         return self._latest[1][start:stop]
+
+    def ahead(self, epoch: int, start: int) -> np.ndarray:
+        """Samples in whose files those from draw `start` on lie, in the order in which they are needed."""
+        return self.positions(epoch, start, start + _AHEAD)
 
     #: the epoch that was asked for last, whole
     _latest: tuple[int, np.ndarray] = (-1, np.zeros(0, dtype=np.int64))
@@ -160,6 +166,17 @@ class BlockOrder(Order):
         before = int(ends[first - 1]) if first else 0
         blocks = [self._permuted_block(epoch, block) for block in range(first, last + 1)]
         return np.concatenate([*blocks, np.zeros(0, np.int64)])[start - before : stop - before]
+
+    def ahead(self, epoch: int, start: int) -> np.ndarray:
+        """The first sample of each file of this block and of the next one, which may be of the next epoch."""
+        files, ends = self._permuted_files(epoch)
+        block = int(np.searchsorted(ends, start, side="right"))
+        wanted = files[block * self.num_files : (block + 2) * self.num_files]
+        if block + 1 >= len(ends):
+            following = generator(self.seed, "order", epoch + 1, "files").permutation(len(self.starts))
+            wanted = np.concatenate([wanted, following[: self.num_files]])
+        starts: np.ndarray = self.starts[wanted]
+        return starts
 
     def probabilities(self) -> np.ndarray:
         """1 / samples each."""

@@ -81,6 +81,10 @@ class View(Dataset):
         """What the base says of the samples, unless their inputs are changed here."""
         return self.base.readable(positions) if self.input_map is None else None
 
+    def upcoming(self, positions: np.ndarray) -> None:
+        """The base's."""
+        self.base.upcoming(positions)
+
     def identity(self) -> bytes | None:
         """The base's, with what the map makes of some numbers and with the targets of this view."""
         base = self.base.identity()

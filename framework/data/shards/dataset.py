@@ -106,6 +106,12 @@ class ShardDataset(Dataset):
             size=self.size, check=self.check, chosen=chosen,
         )  # fmt: skip
 
+    def upcoming(self, positions: np.ndarray) -> None:
+        """Tells the store of the shards."""
+        stored = positions if self.chosen is None else self.chosen[positions]
+        numbers = np.searchsorted(self.ends, stored, side="right")
+        self.store.upcoming([self.shards[number] for number in dict.fromkeys(numbers.tolist())])
+
     def identity(self) -> bytes:
         """A hash of what the manifest says of the shards, and of which samples these are."""
         digest = hashlib.sha256(repr((self.manifest.inputs, self.manifest.target, self.size)).encode())

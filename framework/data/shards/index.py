@@ -54,13 +54,25 @@ def open_index(path: Path) -> tuple[dict[str, np.ndarray], str]:
         DataError: the file is missing or not an index.
     """
     try:
-        with path.open("rb") as file:
-            length = struct.unpack("<Q", file.read(8))[0]
-            if length > path.stat().st_size - 8:
-                raise ValueError("the header is cut")
-            header = json.loads(file.read(length))
         # a plain array: slices of a memmap are slow to make
-        content = np.asarray(np.memmap(path, np.uint8, "r"))[8 + length :]
+        whole = np.asarray(np.memmap(path, np.uint8, "r"))
+    except (OSError, ValueError) as error:
+        raise DataError(_unreadable(path, error)) from error
+    return parse_index(whole, path)
+
+
+def parse_index(whole: np.ndarray, path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays that lie in `whole` (bytes,), the content of `path`, and the manifest in its metadata.
+
+    Raises:
+        DataError: it is not an index.
+    """
+    try:
+        length = struct.unpack("<Q", whole[:8].tobytes())[0]
+        if length > len(whole) - 8:
+            raise ValueError("the header is cut")
+        header = json.loads(whole[8 : 8 + length].tobytes())
+        content = whole[8 + length :]
         metadata = header.pop("__metadata__", {})
         arrays = {}
         for name, entry in header.items():
@@ -69,11 +81,15 @@ def open_index(path: Path) -> tuple[dict[str, np.ndarray], str]:
                 raise ValueError(f"it ends inside {name}")
             arrays[name] = content[start:stop].view(_TYPES[entry["dtype"]]).reshape(entry["shape"])
         return arrays, str(metadata.get("manifest", ""))
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
-        raise DataError(
-            f"{path} is not a readable index: {error}; make it again with:"
-            f" python -m framework shards verify {path.parent}"
-        ) from error
+    except (ValueError, KeyError, TypeError, struct.error) as error:
+        raise DataError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    return (
+        f"{path} is not a readable index: {error}; make it again with:"
+        f" python -m framework shards verify {path.parent}"
+    )
 
 
 def of_split(arrays: Arrays, split: str) -> dict[str, np.ndarray]:

@@ -20,9 +20,6 @@ class ShardStore(ABC):
     mapped and asks again for one that it let go. `upcoming` is called with shards in the order in which
     they will be needed, as far ahead as the order is known. A store is pickled into background processes
     and may be asked by several at once, so what it keeps on the disk must be written whole and named last.
-
-    A store of remote shards belongs here as another subclass: `local` downloads to a cache, checks
-    `shard.bytes` and `shard.sha256`, and returns the cached path; `upcoming` downloads ahead.
     """
 
     @abstractmethod

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
 from framework.data.dataset import Splits
 from framework.data.files.paths import existing_folder
+from framework.data.shards.cache import Cache, byte_count, default_folder
 from framework.data.shards.dataset import open_split
+from framework.data.shards.download import Source, is_remote
 from framework.data.shards.index import of_split, open_index
 from framework.data.shards.manifest import Manifest, read_manifest
 from framework.data.shards.patterns import expand, local_path
+from framework.data.shards.remote import RemoteStore, remote_index, remote_manifest
 from framework.data.shards.store import LocalStore
 from framework.errors import DataError
-from framework.options import Count
+from framework.options import Count, Positive
 from framework.registry import register
 
 
@@ -24,22 +32,35 @@ def webdataset(
     test: tuple[str, ...] | str | None = None,
     size: Count | None = None,
     check: bool = False,
+    cache: str | None = None,
+    cache_size: str | None = None,
+    attempts: Count = 5,
+    timeout_seconds: Positive = 30.0,
 ) -> Splits:
     """Tar shards with a manifest (`shards` writes both, `shards index` a manifest for other shards).
 
     Args:
-        path: the folder of `manifest.json`, a path or `file:` URL.
+        path: the folder of `manifest.json`: a path, or a URL (`http:`, `s3:`, `gs:`, any that fsspec knows).
         train: shards to train on, by name, as `train-{000000..000007}.tar`; null takes those of the manifest.
         validation: shards to validate on, in the same way.
         test: shards to test on, in the same way.
         size: height and width that images are scaled to; null leaves them, and all must have the same.
         check: compare every sample that is read with its checksum, so that a changed byte is an error.
+        cache: folder for copies of remote shards, shared by all runs; null is one under ~/.cache.
+        cache_size: bytes it may take, as `50GB`; the shards used longest ago go. null is no limit.
+        attempts: how often in a row reading from a server may fail.
+        timeout_seconds: how long a server may be silent.
     """
-    folder = existing_folder(local_path(path))
-    manifest = _scaled(read_manifest(folder), size)
-    if manifest.index is None:
-        raise DataError(f"{folder}: the manifest names no index; python -m framework shards verify {folder}")
-    arrays, _ = open_index(folder / manifest.index.file)
+    limit = byte_count(cache_size) if cache_size else None
+    copies = Cache(
+        Path(cache).expanduser() if cache else default_folder(), limit, Source(attempts, timeout_seconds)
+    )
+    folder, manifest, arrays = _opened(path, copies)
+    manifest = _scaled(manifest, size)
+    local = not is_remote(path) and not any(
+        is_remote(shard.file) for split in manifest.splits.values() for shard in split.shards
+    )
+    store = LocalStore(Path(folder)) if local else RemoteStore(folder, copies)
     asked = {"train": train, "validation": validation, "test": test}
     used: dict[str, str] = {}
     splits: Splits = {}
@@ -56,15 +77,26 @@ def webdataset(
         for name in names:
             if used.setdefault(name, split) != split:
                 raise ValueError(f"{name} is in both '{used[name]}' and '{split}'; name other shards for one")
-        store = LocalStore(folder)
         splits[split] = open_split(
             manifest, of_split(arrays, home), home, store, names=names if patterns else None, size=size,
             check=check,
         )  # fmt: skip
     shards = [shard for part in manifest.splits.values() for shard in part.shards if shard.file in used]
     if on_error == "stop":
-        LocalStore(folder).check(shards)
+        store.check(shards)
     return splits
+
+
+def _opened(path: str, cache: Cache) -> tuple[str, Manifest, Mapping[str, np.ndarray]]:
+    """The folder or URL, its manifest, and the arrays of its index."""
+    if is_remote(path):
+        manifest = remote_manifest(path, cache)
+        return path, manifest, remote_index(path, manifest, cache)
+    folder = existing_folder(local_path(path))
+    manifest = read_manifest(folder)
+    if manifest.index is None:
+        raise DataError(f"{folder}: the manifest names no index; python -m framework shards verify {folder}")
+    return str(folder), manifest, open_index(folder / manifest.index.file)[0]
 
 
 def _names(patterns: tuple[str, ...] | str) -> list[str]:
