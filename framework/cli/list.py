@@ -2,8 +2,8 @@
 
 List the registered components; with a kind and a name, every option of one component.
 
-  KIND            dataset, transform, model, task, policy, optimizer, schedule, engine, callback, reporter,
-                  artifact
+  KIND            dataset, transform, model, task, policy, regularizer, optimizer, schedule, engine,
+                  callback, reporter, artifact
   plugins=[a,b]   include the components of these plugins
 """
 

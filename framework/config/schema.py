@@ -213,6 +213,8 @@ class RunConfig(Section):
     model: Annotated[ComponentConfig, Of("model")]
     task: Annotated[ComponentConfig, Of("task")]
     policy: Annotated[ComponentConfig, Of("policy")]
+    regularizers: list[Annotated[ComponentConfig, Of("regularizer")]] = []
+    """Penalties added to the policy's objective."""
     optimizer: Annotated[ComponentConfig, Of("optimizer")]
     schedule: Annotated[ComponentConfig, Of("schedule")]
     engine: Annotated[ComponentConfig, Of("engine")]

@@ -35,12 +35,14 @@ from framework.parallel.process_group import device_of
 from framework.parallel.world import World
 from framework.policies.base import Policy
 from framework.registry import registry
+from framework.regularizers.base import Regularizer
 from framework.stateful import Stateful
 from framework.tasks.base import Task
 from framework.training.guards import NonFiniteGuard
 from framework.training.hooks import Callback, Record, Reporting, Silent
 from framework.training.per_rank import PerRank
 from framework.training.progress import Meter, Progress
+from framework.training.regularization import Regularization
 from framework.training.step import Step, StepResult
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ class Run:
             "meter": self.meter,
             "selector": self.selector,
             "callbacks": _Several(self.callbacks),
+            "regularizers": _Several(self.step.regularization.regularizers),
             "rng": PerRank(Rng(), self.world),
         }
 
@@ -173,19 +176,19 @@ class Run:
 
 
 class _Several:
-    """The states of the callbacks, by position and name: order is part of a run."""
+    """The states of callbacks or regularizers, by position and name: order is part of a run."""
 
-    def __init__(self, callbacks: Sequence[Callback]) -> None:
-        self.callbacks = {f"{i}_{type(callback).__name__}": callback for i, callback in enumerate(callbacks)}
+    def __init__(self, parts: Sequence[Stateful]) -> None:
+        self.parts = {f"{i}_{type(part).__name__}": part for i, part in enumerate(parts)}
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: callback.state_dict() for name, callback in self.callbacks.items()}
+        return {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, callback in self.callbacks.items():
-            # A run that starts from another's checkpoint may have other callbacks: those begin afresh.
+        for name, part in self.parts.items():
+            # A run that starts from another's checkpoint may have other ones: those begin afresh.
             if name in state:
-                callback.load_state_dict(state[name])
+                part.load_state_dict(state[name])
 
 
 def assemble(
@@ -221,6 +224,7 @@ def assemble(
         class_shares=data.class_shares.tolist(),
     )
     policy = _build_policy(config, data, task, plan).to(device)
+    regularizers = _build_regularizers(config, data)
     engine = _build_engine(config, data, policy, world, device)
     schedule: Schedule = registry.build("schedule", config.schedule, num_steps=num_steps)
     # The model begins the same everywhere; what is drawn in training (dropout) differs between ranks.
@@ -251,6 +255,7 @@ def assemble(
             clip_norm=config.train.clip_norm,
             per_micro=config.batch.accumulation == "per_micro",
             sam=config.train.sam,
+            regularization=Regularization(regularizers),
         ),
         progress=progress,
         meter=Meter(device),
@@ -291,6 +296,17 @@ def _build_policy(config: RunConfig, data: Data, task: Task, plan: BatchPlan) ->
         message = f"{config.policy.name} needs a per-sample column {needed}; data and task give {there}"
         raise ConfigError([Problem("policy", message)])
     return policy
+
+
+def _build_regularizers(config: RunConfig, data: Data) -> list[Regularizer]:
+    regularizers = []
+    for number, options in enumerate(config.regularizers):
+        regularizer = registry.build("regularizer", options, group_counts=data.policy_groups.counts.tolist())
+        if regularizer.needs_groups and not config.data.groups and config.data.policy_groups is None:
+            message = f"{options.name} needs groups: name metadata columns in data.groups, e.g. [domain]"
+            raise ConfigError([Problem(f"regularizers.{number}", message)])
+        regularizers.append(regularizer)
+    return regularizers
 
 
 def _updates_per_epoch(config: RunConfig, num_samples: int, plan: BatchPlan) -> int:

@@ -84,10 +84,19 @@ def describe(run: Run) -> list[tuple[str, str]]:
     parameters = sum(_size(p) for p in run.engine.model.parameters())
     trainable = sum(_size(p) for p in run.engine.model.parameters() if p.requires_grad)
     frozen = f", {parameters - trainable:,} of them frozen" if trainable < parameters else ""
-    passes = "two passes" if run.policy.needs_batch and plan.accumulation > 1 else "one pass"
+    passes = (
+        "two passes"
+        if (run.policy.needs_batch or config.regularizers) and plan.accumulation > 1
+        else "one pass"
+    )
     if run.step.per_micro and plan.accumulation > 1:
         passes = "per micro-batch: not the algorithm on the global batch"
     arithmetic = f"{plan.size} = {plan.micro} x {plan.accumulation} micro-batches x {plan.world_size} ranks"
+    if config.regularizers:
+        names = ", ".join(_options(each.name, each.options()) for each in config.regularizers)
+        regularizers = [("regularizers", names)]
+    else:
+        regularizers = []
     if config.train.sam is not None:
         passes += ", twice for SAM"
     progress = run.progress
@@ -98,6 +107,7 @@ def describe(run: Run) -> list[tuple[str, str]]:
         ("model", f"{config.model.name}: {parameters:,} parameters{frozen}"),
         ("task", config.task.name),
         ("policy", f"{_options(config.policy.name, config.policy.options())} ({passes})"),
+        *regularizers,
         ("optimizer", _options(config.optimizer.name, config.optimizer.options())),
         ("engine", f"{config.engine.name} on {run.engine.device}"),
         ("batch", arithmetic),

@@ -155,6 +155,8 @@ def _train_record(run: Run) -> Record:
     }
     if last is not None and last.taken and last.weights is not None:
         weights = last.weights.double()
+        if run.config.regularizers:
+            record["penalty"] = float(last.penalty)
         record["gradient_norm"] = float(last.gradient_norm)
         record["effective_sample_size"] = float(weights.sum() ** 2 / (weights**2).sum())
         record["largest_weight"] = float(weights.max())

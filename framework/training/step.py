@@ -8,7 +8,7 @@ With SAM the gradient is that at the worst point near the weights: the middle pa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -23,6 +23,7 @@ from framework.policies.base import Policy, SampleLosses
 from framework.tasks.base import Task
 from framework.training.guards import NonFiniteGuard
 from framework.training.progress import Progress
+from framework.training.regularization import Regularization
 from framework.training.sam import AscentPass, DescentPass
 
 
@@ -33,7 +34,8 @@ class StepResult:
     Attributes:
         samples: the losses of the global batch (n,), at the weights before the step.
         weights: their weights (n,); None if the step was skipped before the policy spoke.
-        objective: sum of weight x loss, a scalar; with SAM at the perturbed weights.
+        objective: sum of weight x loss and penalties, a scalar; with SAM at the perturbed weights.
+        penalty: what regularizers added to it, a scalar.
         gradient_norm: global norm before clipping, a scalar.
         taken: False when the guard skipped the step.
     """
@@ -41,6 +43,7 @@ class StepResult:
     samples: SampleLosses
     weights: Tensor | None
     objective: Tensor
+    penalty: Tensor
     gradient_norm: Tensor
     taken: bool
 
@@ -64,6 +67,7 @@ class Step:
     clip_norm: float | None = None
     per_micro: bool = False
     sam: SamConfig | None = None
+    regularization: Regularization = field(default_factory=Regularization)
 
     def __call__(self, batch: GlobalBatch) -> StepResult:
         """Take one step on the global batch, or skip it when its numbers are not finite."""
@@ -78,13 +82,14 @@ class Step:
             norm = self.engine.clip(self.clip_norm)
             if self.guard.gradient_ok(norm, self.progress, self.engine.loss_scale):
                 self.engine.step()
+                self.regularization.count_step()
                 self.progress.skipped = 0
-                return StepResult(result.samples, result.weights, result.objective, norm, True)
+                return replace(result, gradient_norm=norm)
         self.policy.load_state_dict(before)
         for buffer, value in zip(self._buffers, buffers, strict=True):
             buffer.copy_(value)
         self.engine.zero_grad()
-        return StepResult(result.samples, result.weights, result.objective, result.gradient_norm, False)
+        return replace(result, taken=False)
 
     @cached_property
     def _buffers(self) -> list[Tensor]:
@@ -95,7 +100,9 @@ class Step:
         """Accumulate the gradient of the objective where the model stands."""
         if self.per_micro and len(batch.micros) > 1:
             return self._each_micro(batch, policy)
-        return self._whole_batch(batch, policy) if policy.needs_batch else self._one_pass(batch, policy)
+        if policy.needs_batch or self.regularization:
+            return self._whole_batch(batch, policy)
+        return self._one_pass(batch, policy)
 
     def _worst(self, batch: GlobalBatch, sam: SamConfig) -> StepResult:
         """SAM: accumulate the gradient at w + rho g / |g|, where g is that of the ascent loss at w."""
@@ -136,12 +143,13 @@ class Step:
         if not self.guard.losses_ok(samples, self.progress):
             return _skipped(samples)
         weights = self._checked(policy.step(samples), samples)
+        factors, penalty = self._factors(weights, samples)
         for number, micro in enumerate(batch.micros):
             last = number == len(batch.micros) - 1
             losses = graphs[number] if graphs else self._losses(micro, last=last)[0]
             start, end = cut.span(number, self.engine.world.rank)
-            self._backward(losses, weights[start:end], micro)
-        return _taken(samples, weights)
+            self._backward(losses, factors[start:end], micro)
+        return _taken(samples, weights, penalty)
 
     def _one_pass(self, batch: GlobalBatch, policy: Policy) -> StepResult:
         """A weight follows from the sample itself and the state: one pass, the state moves afterwards."""
@@ -160,37 +168,49 @@ class Step:
         if len(weights) < len(samples.loss):
             weights = self._checked(policy.weights(samples), samples)
         policy.update(samples)
-        return _taken(samples, weights)
+        return _taken(samples, weights, losses.new_zeros(()))
 
     def _each_micro(self, batch: GlobalBatch, policy: Policy) -> StepResult:
         """Each micro-batch is a batch of its own to the policy; their objectives are averaged by size."""
         cut = self.plan.cut(batch.num_samples, batch.left_out)
         parts: list[SampleLosses] = []
         all_weights: list[Tensor] = []
+        penalties = torch.zeros((), device=self.engine.device)
         for number, plain in enumerate(batch.micros):
             losses, micro = self._losses(plain, last=number == len(batch.micros) - 1)
             samples = self._gather([micro], [losses], cut, first=number)
             if not self.guard.losses_ok(samples, self.progress):
                 return _skipped(samples)
             first, last = cut.row(number)
-            weights = samples.loss  # of a micro-batch without any sample, of which no policy is asked
+            # Of a micro-batch without any sample no policy is asked.
+            weights, factors = samples.loss, losses.detach()[:0]
             if last > first:
                 share = (last - first) / batch.num_samples
                 weights = self._checked(policy.step(samples), samples) * share
+                factors, penalty = self._factors(weights, samples, share)
+                penalties = penalties + penalty
             start, end = cut.span(number, self.engine.world.rank)
-            self._backward(losses, weights[start - first : end - first], micro)
+            self._backward(losses, factors[start - first : end - first], micro)
             parts.append(samples)
             all_weights.append(weights)
-        return _taken(_joined(parts), torch.cat(all_weights))
+        return _taken(_joined(parts), torch.cat(all_weights), penalties)
 
     def _losses(self, micro: Batch, *, last: bool = False) -> tuple[Tensor, Batch]:
-        """Losses (micro,), and the batch with the columns that are for the policy in `extra`."""
+        """Losses (micro,), and the batch with the columns that are for the policy in `extra`.
+
+        With regularizers it is (micro, 1 + regularizers): beside the loss the term of each.
+        """
         self.engine.announce(last=last)
         outputs = self.engine.forward(micro.inputs)
         losses = self.task.losses(outputs, micro)
         assert losses.shape == (len(micro),), f"a task gives one loss per sample; got {tuple(losses.shape)}"
         own = {name: values for name, values in micro.extra.items() if values.dim() == 1}
-        return losses, replace(micro, extra=own | self.task.columns(outputs.detach(), micro))
+        own |= self.task.columns(outputs.detach(), micro)
+        if self.regularization:
+            terms = self.regularization.terms(outputs, micro, self.task)
+            losses = torch.stack([losses, *terms.values()], dim=1)
+            own |= {name: term.detach() for name, term in terms.items()}
+        return losses, replace(micro, extra=own)
 
     def _checked(self, weights: Tensor, samples: SampleLosses) -> Tensor:
         if weights.shape != samples.loss.shape or weights.requires_grad:
@@ -200,6 +220,12 @@ class Step:
                 " `weights` must return one detached number per sample"
             )
         return weights
+
+    def _factors(self, weights: Tensor, samples: SampleLosses, share: float = 1.0) -> tuple[Tensor, Tensor]:
+        """What multiplies the columns of `_losses`, and the penalties, of which this batch has a share."""
+        if not self.regularization:
+            return weights, weights.new_zeros(())
+        return self.regularization.factors(weights, samples, share)
 
     def _backward(self, losses: Tensor, weights: Tensor, micro: Batch) -> None:
         self.engine.backward(micro.keep_valid(losses), weights)
@@ -222,7 +248,12 @@ class Step:
         `micros` are those of `cut` from number `first` on.
         """
         rows = [
-            {"loss": loss.detach(), "groups": micro.groups, "index": micro.index, **micro.extra}
+            {
+                "loss": (loss if loss.dim() == 1 else loss[:, 0]).detach(),
+                "groups": micro.groups,
+                "index": micro.index,
+                **micro.extra,
+            }
             for micro, loss in zip(micros, losses, strict=True)
         ]
         world, micro_size = self.engine.world.size, self.plan.micro
@@ -250,13 +281,14 @@ class Step:
         return SampleLosses(loss, groups, index, num_samples, columns)
 
 
-def _taken(samples: SampleLosses, weights: Tensor) -> StepResult:
-    return StepResult(samples, weights, (weights * samples.loss).sum(), samples.loss.new_zeros(()), True)
+def _taken(samples: SampleLosses, weights: Tensor, penalty: Tensor) -> StepResult:
+    objective = (weights * samples.loss).sum() + penalty
+    return StepResult(samples, weights, objective, penalty, samples.loss.new_zeros(()), True)
 
 
 def _skipped(samples: SampleLosses) -> StepResult:
     zero = samples.loss.new_zeros(())
-    return StepResult(samples, None, zero, zero, False)
+    return StepResult(samples, None, zero, zero, zero, False)
 
 
 def _nothing(device: torch.device) -> SampleLosses:

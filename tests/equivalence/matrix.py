@@ -35,6 +35,10 @@ POLICIES = {
         "train.sam={rho: 0.2, ascent: mean, add_ascent: true}",
     ],
     "asam_also": ["policy=also", "policy.pi_lr=0.5", "train.sam={rho: 0.5, adaptive: true}"],
+    "irm": [
+        "policy={name: vrex, penalty: 0, anneal_steps: 0}",
+        "regularizers=[{name: irm, penalty: 5, anneal_steps: 4}]",
+    ],
     "cvar_later": ["policy={name: deferred, step: 8, base: {name: cvar, alpha: 0.5, regularization: 0.1}}"],
     "trimmed_tilted": [
         "policy={name: trimmed, rare_groups: warn, base: {name: tilted, t: 2, tau: 1, level: hierarchical}}"
