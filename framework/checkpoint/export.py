@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from framework.checkpoint.checkpoint import Checkpoint
+from framework.checkpoint.names import BEST, LATEST
 from framework.checkpoint.resume import load_from
-from framework.checkpoint.store import BEST, LATEST, CheckpointStore
+from framework.checkpoint.store import CheckpointStore
 from framework.checkpoint.tensor_file import tensor_chunks
 from framework.errors import CheckpointError
 from framework.files import replace_file

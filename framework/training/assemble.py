@@ -19,7 +19,8 @@ from framework.checkpoint.checkpoint import Checkpoint
 from framework.checkpoint.restore import restore
 from framework.checkpoint.rng import Rng
 from framework.checkpoint.saver import Order, Saver
-from framework.checkpoint.store import CheckpointStore, snapshot
+from framework.checkpoint.snapshot import snapshot
+from framework.checkpoint.store import CheckpointStore
 from framework.config.batch_plan import BatchPlan
 from framework.config.schema import RunConfig
 from framework.data.build import Data, build_data

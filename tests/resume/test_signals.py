@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from framework.checkpoint import saver
 from framework.run_folder import read_status
 from tests.processes import LONG, finish, output, run, start, weights
 from tests.tiny import comparable
@@ -77,15 +79,37 @@ def test_a_stop_and_a_start_change_nothing(name: str, place: str, whole: Path, t
     assert weights(folder) == weights(whole)
 
 
-def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
+class DeadDisk:
+    """From here on no checkpoint gets written, and none fails."""
+
+    def __call__(self, *_: Any) -> None:
+        saver.write_share = _never  # type: ignore[attr-defined]
+
+
+def _never(*_: Any) -> None:
+    threading.Event().wait()
+
+
+@pytest.mark.parametrize("published", [True, False], ids=["published", "being written"])
+def test_a_second_interrupt_does_not_wait(published: bool, whole: Path, tmp_path: Path) -> None:
+    """What was published stays; a checkpoint that is being written is not awaited."""
     folder = tmp_path / "run"
-    action = Signals("SIGINT", "SIGINT")
-    assert run(folder, COMMON, {("losses", 10): action}) == 130
+    twice = Signals("SIGINT", "SIGINT")
+    if published:
+        ended = run(folder, [*COMMON, "checkpoint.asynchronous=false"], {("losses", 10): twice})
+    else:
+        ended = run(folder, COMMON, {("step", 9): DeadDisk(), ("losses", 10): twice})
+    assert ended == 130
     status = read_status(folder)
     assert status is not None
     assert (status.state, status.step) == ("failed", 10)
-    assert (folder / "checkpoints" / "latest").read_text() == "step-00000009\n"
     assert "Traceback" not in output(folder)
+    newest = 9 if published else 6
+    assert (folder / "checkpoints" / "latest").read_text() == f"step-{newest:08d}\n"
+    if not published:
+        assert run(folder, COMMON) == 0
+        assert records(folder) == records(whole)
+        assert weights(folder) == weights(whole)
 
 
 def test_a_second_request_to_end_still_saves(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from framework.checkpoint.checkpoint import open_checkpoint, write_share
 from framework.checkpoint.manifest import Manifest
-from framework.checkpoint.store import snapshot
+from framework.checkpoint.snapshot import snapshot
 from framework.errors import CheckpointError
 from framework.parallel.world import World
 from framework.pieces import Piece, Stored, elements, in_memory, whole

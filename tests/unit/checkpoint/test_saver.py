@@ -12,7 +12,8 @@ import torch
 
 from framework.checkpoint import saver as module
 from framework.checkpoint.saver import Order, Saver
-from framework.checkpoint.store import CheckpointStore, snapshot
+from framework.checkpoint.snapshot import snapshot
+from framework.checkpoint.store import CheckpointStore
 from framework.errors import CheckpointError
 from framework.parallel.world import World
 

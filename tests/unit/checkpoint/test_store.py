@@ -10,7 +10,8 @@ from framework.checkpoint.export import export
 from framework.checkpoint.restore import restore
 from framework.checkpoint.resume import load_from, resume_point
 from framework.checkpoint.saver import Order, Saver
-from framework.checkpoint.store import CheckpointStore, snapshot
+from framework.checkpoint.snapshot import snapshot
+from framework.checkpoint.store import CheckpointStore
 from framework.errors import CheckpointError
 from framework.parallel.world import World
 from framework.run_folder import RunFolder
