@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 import time
@@ -17,11 +16,7 @@ from typing import Any
 import torch
 from torch.distributed import TCPStore
 
-#: a fresh process per rank, without the seconds that imports take, also those at a first training step
-START = multiprocessing.get_context("forkserver")
-START.set_forkserver_preload(
-    ["framework.run", "pandas", "sklearn.datasets", "torch._dynamo", "torch.distributed.fsdp"]
-)
+from tests.forked import START
 
 #: how long other tracebacks are awaited once a rank has failed; the first to arrive need not be the cause
 _GRACE_SECONDS = 1.5

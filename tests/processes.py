@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from framework.checkpoint.store import CheckpointStore
+from tests.forked import START
 from tests.tiny import write
 from tests.triggers import Action
 
-START = multiprocessing.get_context("forkserver")
-# torch imports _dynamo with the first optimizer: it costs more than all else in a tiny run.
-START.set_forkserver_preload(["framework.run", "torch._dynamo", "sklearn.datasets"])
 PROBED = [
     "plugins=[tests.probes.plugin]",
     "task=classification",

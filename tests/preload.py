@@ -1,0 +1,20 @@
+"""Imported once, by the process that the ranks and runs of tests are forked from: none waits for its imports."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from importlib import import_module
+
+from framework.config.schema import rebuild
+from framework.registry import registry
+
+registry.load_all()
+rebuild()
+# What a run imports late, and what test modules import.
+LATE = ["framework.run", "pytest", "pandas", "sklearn.datasets", "torch._dynamo", "torch.distributed.fsdp"]
+if importlib.util.find_spec("deepspeed") is not None:
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    LATE += ["deepspeed", "torch.utils.cpp_extension", "torch._inductor.compile_fx"]
+for name in LATE:
+    import_module(name)
