@@ -1,4 +1,4 @@
-"""Imported once, by the process that the ranks and runs of tests are forked from: none waits for its imports."""
+"""Imported once, by the process that ranks and runs of tests are forked from."""
 
 from __future__ import annotations
 

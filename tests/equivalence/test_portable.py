@@ -76,7 +76,7 @@ def product(options: list[str], sources: list[tuple[str, int]], folder: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("source", LAYOUTS, ids=[f"{engine}@{world}" for engine, world in LAYOUTS])
+@pytest.mark.parametrize("source", LAYOUTS, ids=[f"{engine} on {world}" for engine, world in LAYOUTS])
 @pytest.mark.parametrize("options", [MOMENTUM, ADAMW], ids=["momentum", "adamw"])
 def test_every_pair(options: list[str], source: tuple[str, int], tmp_path: Path) -> None:
     assert product(options, [source], tmp_path) == []

@@ -17,7 +17,8 @@ from framework.training.step import Step
 from tests.distributed import start_ranks
 from tests.tiny import write
 
-BOUND = 60
+#: seconds that no healthy run comes near, however busy the machine
+BOUND = 150
 
 
 def in_step(number: int, rank: int, act: Callable[[], None]) -> None:
@@ -108,12 +109,10 @@ def run(
     """
     conf = write(folder)
     given = [f"conf={conf}", "engine=ddp", f"run.dir={folder}/run", "launch.timeout_seconds=30", *words]
-    started = time.monotonic()
     ranks = start_ranks(command, 2, given, fault, rank, output=folder)
     if until is not None:
         ranks.processes[until].join(BOUND)
     codes = ranks.exit_codes(0 if until is not None else BOUND)
-    assert time.monotonic() - started < BOUND
     return codes, [(folder / f"rank-{i}.txt").read_text() for i in range(2)]
 
 

@@ -102,7 +102,7 @@ def test_killed_at_random_points_gives_the_same_numbers(
             time.sleep(0.001)
         for rank in victims:
             ranks.processes[rank].kill()
-        codes = ranks.exit_codes(60)
+        codes = ranks.exit_codes(120)
         assert None not in codes
         assert -signal.SIGKILL in codes
     whole(conf, killed)
@@ -114,7 +114,7 @@ def test_killed_while_saving_gives_the_same_numbers(conf: Path, tmp_path: Path) 
     reference, killed = tmp_path / "whole", tmp_path / "killed"
     whole(conf, reference)
     for number in (3, 6, 7):
-        codes = start(conf, killed, before=DieInRename(number)).exit_codes(60)
+        codes = start(conf, killed, before=DieInRename(number)).exit_codes(120)
         assert codes[0] == -signal.SIGKILL
         assert codes[1] is not None
     whole(conf, killed)
@@ -132,7 +132,7 @@ def test_another_engine_and_number_of_processes_continue_the_same_curve(conf: Pa
             time.sleep(0.001)
         for process in ranks.processes:
             process.kill()
-        ranks.exit_codes(60)
+        ranks.exit_codes(120)
     whole(conf, moved, words=no_dropout)
     here, there = comparable(moved / "metrics.jsonl"), comparable(reference / "metrics.jsonl")
     assert len(here) == len(there)

@@ -21,6 +21,8 @@ from framework.run_folder import read_environments, read_status
 from tests.tiny import comparable, write
 
 Compare = Callable[..., tuple[int, str, str]]
+#: seconds that no healthy run comes near
+LONG = 200
 ARMS = ["policy=erm,group_dro", "train.steps=6"]
 
 
@@ -209,7 +211,7 @@ def state(folder: Path) -> str:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LONG
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

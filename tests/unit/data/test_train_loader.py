@@ -235,6 +235,6 @@ def test_a_process_that_never_closes_its_loader_still_ends() -> None:
         "print(t.worker_pid(next(loader)), flush=True)\n"
         "keep = [loader]; raise SystemExit(3)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, text=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=200, text=True)
     assert done.returncode == 3, done.stderr
     assert ended(int(done.stdout))

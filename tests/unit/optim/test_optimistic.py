@@ -1,7 +1,7 @@
+"""One call per step is the two-stage algorithm, for any base optimizer."""
+
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -11,73 +11,17 @@ from torch import Tensor
 
 from framework.optim import optimistic
 from framework.optim.optimistic import LOOKAHEAD, Optimistic
-
-Make = Callable[[Any], torch.optim.Optimizer]
-
-
-class SignMomentum(torch.optim.Optimizer):
-    """An own optimizer: state that is made lazily, a list in it, and a counter in the group."""
-
-    def __init__(self, params: Any, lr: float = 0.1) -> None:
-        super().__init__(params, {"lr": lr, "calls": 0})
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            group["calls"] += 1
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                assert LOOKAHEAD not in state
-                if not state:
-                    state["count"] = [0]
-                    state["velocity"] = torch.zeros_like(p)
-                state["count"][0] += 1
-                state["velocity"] = 0.9 * state["velocity"] + p.grad / state["count"][0]
-                p.sub_(group["lr"] * state["velocity"].sign() * (1 + group["calls"]))
-
-
-BASES: dict[str, Make] = {
-    "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
-    "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-2),
-    "adam": lambda p: torch.optim.Adam(p, lr=0.1),
-    "adam_fused": lambda p: torch.optim.Adam(p, lr=0.1, fused=True),
-    "adamw": lambda p: torch.optim.AdamW(p, lr=0.1, amsgrad=True),
-    "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.1),
-    "own": SignMomentum,
-}
-each_base = pytest.mark.parametrize("make", BASES.values(), ids=BASES.keys())
-each_state = pytest.mark.parametrize("state", ["restored", "shared"])
-
-
-def parameters(count: int = 3) -> list[torch.nn.Parameter]:
-    generator = torch.Generator().manual_seed(0)
-    return [
-        torch.nn.Parameter(torch.randn(4, i + 1, generator=generator, dtype=torch.float64))
-        for i in range(count)
-    ]
-
-
-def gradients(seed: int, like: list[Any]) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in like]
-
-
-def step(optimizer: torch.optim.Optimizer, params: list[Any], seed: int) -> None:
-    """A step whose gradient depends on the live point, as a forward pass there would."""
-    for p, noise in zip(params, gradients(seed, params), strict=True):
-        p.grad = noise + 0.3 * p.detach()
-    optimizer.step()
-
-
-def values(params: list[Any]) -> list[Tensor]:
-    return [p.detach().clone() for p in params]
-
-
-def assert_same(left: list[Tensor], right: list[Tensor]) -> None:
-    for a, b in zip(left, right, strict=True):
-        assert torch.equal(a, b)
+from tests.unit.optim.optimistic_cases import (
+    BASES,
+    Make,
+    assert_same,
+    each_base,
+    each_state,
+    gradients,
+    parameters,
+    step,
+    values,
+)
 
 
 def literal(make: Make, alpha: float, restored: bool, num_steps: int, rates: list[float]) -> list[Tensor]:
@@ -146,30 +90,6 @@ def test_chunks_do_not_change_a_bit(
     assert_same(runs[1], runs[3])
 
 
-@each_base
-def test_restored_keeps_the_state_of_a_plain_run(make: Make) -> None:
-    """With the same gradients, true point and moments are those of the base optimizer, whatever alpha."""
-    plain_params, params = parameters(), parameters()
-    plain = make(plain_params)
-    optimizer = Optimistic(make(params), 0.7, "restored")
-    for number in range(5):
-        for p, q, gradient in zip(plain_params, params, gradients(number, params), strict=True):
-            p.grad, q.grad = gradient.clone(), gradient.clone()
-        plain.step()
-        optimizer.step()
-    with optimizer.true_point():
-        assert_same(values(params), values(plain_params))
-        ours = optimizer.state_dict()
-    theirs = plain.state_dict()
-    assert [{**group, "next_lr": None} for group in theirs["param_groups"]] == ours["param_groups"]
-    for i in range(3):
-        own = {key: value for key, value in ours["state"][i].items() if key != LOOKAHEAD}
-        expected = theirs["state"].get(i, {})
-        assert own.keys() == expected.keys()
-        for key, value in own.items():
-            assert torch.equal(torch.as_tensor(value), torch.as_tensor(expected[key])), key
-
-
 def test_alpha_zero_is_the_base_optimizer_only_without_momentum() -> None:
     for make, same in ((BASES["sgd"], True), (BASES["adagrad"], True), (BASES["adam"], False)):
         plain_params, params = parameters(), parameters()
@@ -227,126 +147,6 @@ def test_a_parameter_without_gradient_is_put_back_and_stays(make: Make, state: A
     assert not torch.equal(params[1], true)
 
 
-def test_a_late_first_gradient_still_finds_an_empty_state() -> None:
-    """torch's optimizers make their state when a parameter's state is empty: the copy must not be there."""
-    params = parameters()
-    optimizer = Optimistic(BASES["adam"](params))
-    for p, gradient in zip(params, gradients(0, params), strict=True):
-        p.grad = gradient
-    params[2].grad = None
-    optimizer.step()
-    step(optimizer, params, 1)
-    step(optimizer, params, 2)
-    assert set(optimizer.state[params[2]]) == {"step", "exp_avg", "exp_avg_sq", LOOKAHEAD}
-    assert float(optimizer.state[params[2]]["step"]) == 2
-
-
-@each_base
-@each_state
-def test_true_point_leaves_no_trace(make: Make, state: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = []
-    for chunk in (0, 1, 2**20):
-        monkeypatch.setitem(optimistic.CHUNK_BYTES, "cpu", chunk)
-        params = parameters()
-        optimizer = Optimistic(make(params), state=state)
-        for number in range(4):
-            step(optimizer, params, number)
-            if chunk:
-                ahead, pointers = values(params), [p.data_ptr() for p in params]
-                with optimizer.true_point(), optimizer.true_point():
-                    assert not all(torch.equal(a, p) for a, p in zip(ahead, params, strict=True))
-                    assert [p.data_ptr() for p in params] == pointers
-                assert_same(values(params), ahead)
-        runs.append(values(params))
-    assert_same(runs[0], runs[1])
-    assert_same(runs[0], runs[2])
-
-
-def test_true_point_is_left_after_an_exception() -> None:
-    params = parameters()
-    optimizer = Optimistic(BASES["adam"](params))
-    step(optimizer, params, 0)
-    ahead = values(params)
-    with pytest.raises(KeyError), optimizer.true_point():
-        raise KeyError
-    assert_same(values(params), ahead)
-
-
-def resume(
-    optimizer: Optimistic, params: list[Any], make: Make, state: Any, *, inside: bool, model_first: bool
-) -> tuple[Optimistic, list[Any]]:
-    file = io.BytesIO()
-    with optimizer.true_point():
-        torch.save({"model": [p.detach() for p in params], "optimizer": optimizer.state_dict()}, file)
-    file.seek(0)
-    saved = torch.load(file, weights_only=True)
-    fresh_params = [torch.nn.Parameter(torch.zeros_like(p)) for p in params]
-    fresh = Optimistic(make(fresh_params), 0.6, state)
-
-    def load_model() -> None:
-        with torch.no_grad():
-            for p, value in zip(fresh_params, saved["model"], strict=True):
-                p.copy_(value)
-
-    def load() -> None:
-        if model_first:
-            load_model()
-        fresh.load_state_dict(saved["optimizer"])
-        if not model_first:
-            load_model()
-
-    if inside:
-        with fresh.true_point():
-            load()
-    else:
-        load()
-    return fresh, fresh_params
-
-
-@each_base
-@each_state
-@pytest.mark.parametrize(("inside", "model_first"), [(True, True), (True, False), (False, True)])
-def test_a_resumed_run_is_bit_identical(make: Make, state: Any, inside: bool, model_first: bool) -> None:
-    params = parameters()
-    optimizer = Optimistic(make(params), 0.6, state)
-    for number in range(3):
-        step(optimizer, params, number)
-    fresh, fresh_params = resume(optimizer, params, make, state, inside=inside, model_first=model_first)
-    assert_same(values(fresh_params), values(params))
-    for number in range(3, 6):
-        step(optimizer, params, number)
-        step(fresh, fresh_params, number)
-    assert_same(values(fresh_params), values(params))
-    with optimizer.true_point(), fresh.true_point():
-        assert_same(values(fresh_params), values(params))
-
-
-def test_loading_does_not_write_into_what_was_loaded() -> None:
-    params = parameters()
-    optimizer = Optimistic(BASES["sgd"](params))
-    step(optimizer, params, 0)
-    with optimizer.true_point():
-        saved = optimizer.state_dict()
-        kept = deepcopy(saved)
-        fresh = Optimistic(BASES["sgd"](parameters()))
-        fresh.load_state_dict(saved)
-        for i in range(3):
-            assert torch.equal(saved["state"][i][LOOKAHEAD], kept["state"][i][LOOKAHEAD])
-
-
-def test_state_is_refused_while_the_model_is_ahead() -> None:
-    params = parameters()
-    optimizer = Optimistic(BASES["adam"](params))
-    optimizer.state_dict()
-    step(optimizer, params, 0)
-    with pytest.raises(RuntimeError, match="true_point"):
-        optimizer.state_dict()
-    with pytest.raises(RuntimeError, match="point ahead"), optimizer.true_point():
-        optimizer.step()
-    with pytest.raises(ValueError, match="closure"):
-        optimizer.step(lambda: 0.0)
-
-
 def test_torch_schedules_move_the_base_optimizer() -> None:
     params = parameters()
     base = BASES["momentum"](params)
@@ -400,20 +200,6 @@ def test_sharding_engines_may_replace_the_parameters() -> None:
             optimizer.step()
         optimizer.param_groups = groups
     assert_same(values(flat), values(expected))
-
-
-@each_state
-def test_memory_is_one_copy_of_the_parameters(state: Any) -> None:
-    params = parameters()
-    optimizer = Optimistic(BASES["adam"](params), state=state)
-    step(optimizer, params, 0)
-    buffers = [optimizer.state[p][LOOKAHEAD].data_ptr() for p in params]
-    for number in range(1, 4):
-        step(optimizer, params, number)
-    assert [optimizer.state[p][LOOKAHEAD].data_ptr() for p in params] == buffers
-    for p in params:
-        extra = [v for k, v in optimizer.state[p].items() if k not in ("step", "exp_avg", "exp_avg_sq")]
-        assert [(t.shape, t.dtype) for t in extra] == [(p.shape, p.dtype)]
 
 
 @pytest.mark.parametrize("options", [{"alpha": -1.0}, {"state": "kept"}])

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,7 @@ def test_a_server_that_comes_up_late_gets_everything(tmp_path, caplog):
             assert reporter._outbox is not None
             while not (folder / "mlflow.json").exists():  # pytest's own time limit ends a failure
                 assert server.poll() is None, (tmp_path / "server.log").read_text()
+                time.sleep(0.05)
             reporter.close("finished")
             client, (run,) = runs(uri)
             assert curve(client, run, "train/loss") == [(10, 0.1)]
