@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from pathlib import Path
 
-from framework.checkpoint.store import BEST, LATEST, CheckpointStore
+from framework.checkpoint.names import BEST, LATEST
+from framework.checkpoint.store import CheckpointStore
 from framework.config.load import LoadedConfig
 from framework.errors import CheckpointError, ConfigError, Problem, UserError
 from framework.evaluation.evaluate import evaluate
