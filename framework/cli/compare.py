@@ -1,4 +1,5 @@
 """usage: python -m framework compare conf=FILE key=a,b [key=value ...] [seeds=5] [tune.KEY=x,y]
+       python -m framework compare conf=FILE arms=FILE [key=value ...] [seeds=5] [tune.KEY=x,y]
        python -m framework compare RUN RUN ... [out=DIR]
 
 Run every combination of the comma lists for every seed, each in a process and folder of its own, and say
@@ -6,6 +7,7 @@ whether the differences to the first arm are more than chance; or do that for fi
 again, the same command skips what is finished and goes on with the rest.
 
   key=a,b         an arm for each value: policy=erm,rgd or optimizer.lr=0.1,0.01; a list is [a,b]
+  arms=FILE       arms that differ in several keys: a YAML file of lines `name: [policy=erm, key=value]`
   seeds=5         seeds 0 to 4 for every arm, or these: seeds=[3,7,11]; 5 if left out
   tune.KEY=x,y    for each arm, take the value that is best on validation; all arms have the same budget
   tune_seeds=1    compare the values of tune.KEY on the first so many seeds
@@ -34,7 +36,7 @@ from framework.errors import EXIT_OK, ConfigError, Problem, UserError
 from framework.parallel.world import World
 
 #: options of the command; everything else is part of the configuration
-OPTIONS = ("seeds", "tune_seeds", "jobs", "threads", "study", "out", "dry")
+OPTIONS = ("arms", "seeds", "tune_seeds", "jobs", "threads", "study", "out", "dry")
 _DEFAULT_SEEDS = 5
 
 
@@ -42,6 +44,7 @@ _DEFAULT_SEEDS = 5
 class Options:
     """What the command was told beside the configuration."""
 
+    arms: str | None = None
     seeds: tuple[int, ...] = tuple(range(_DEFAULT_SEEDS))
     tune_seeds: int = 1
     jobs: int | None = None
@@ -69,12 +72,14 @@ def _compare_arms(
     arguments: Arguments, options: Options, others: Sequence[str], problems: list[Problem]
 ) -> int:
     from framework.study.grid import expand
+    from framework.study.named_arms import read_arms
     from framework.study.plan import check_runs, make_plan
 
     if arguments.conf is None:
         raise UserError(f"conf=FILE is missing{listed(available()).replace('one of', 'available')}")
     try:
-        grid = expand(others, OPTIONS)
+        named = read_arms(options.arms) if options.arms is not None else []
+        grid = expand(others, OPTIONS, named)
     except ConfigError as error:
         problems += error.problems
     if problems:
@@ -125,6 +130,7 @@ def _options(words: Sequence[str], problems: list[Problem]) -> Options:
         problems.append(Problem("tune_seeds", f"there are only {len(chosen)} seeds", COMMAND_LINE))
     study, out = place(given, problems)
     return Options(
+        given.get("arms"),
         chosen,
         tune_seeds,
         numbers["jobs"],

@@ -12,8 +12,10 @@ from framework.options import nearest
 PACKAGE = Path(__file__).resolve().parent.parent
 GROUPS = ("data", "model", "task", "policy", "optimizer", "schedule", "engine", "reporting")
 RECIPES = "recipe"
+#: the folder of files for `compare arms=`
+ARMS = "arms"
 #: folders of the configuration that hold no run files
-_NO_RUNS = (*GROUPS, "launch", "sweep", RECIPES)
+_NO_RUNS = (*GROUPS, "launch", "sweep", RECIPES, ARMS)
 RUN_CONFIG = "config.yaml"
 
 

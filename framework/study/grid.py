@@ -1,4 +1,4 @@
-"""The words of `compare`: comma lists become arms, `tune.` lists become candidates, the rest is common."""
+"""The words of `compare`: comma lists and named arms become arms, `tune.` lists candidates, the rest is common."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -18,6 +18,7 @@ from framework.config.schema import RunConfig
 from framework.config.sources import GROUPS
 from framework.errors import ConfigError, Problem
 from framework.options import nearest
+from framework.study.named_arms import NamedArm
 
 TUNE = "tune."
 #: keys that belong to the command: it decides where each run is and how it goes on
@@ -71,12 +72,13 @@ class Grid:
         return len(self.candidates) > 1
 
 
-def expand(words: Sequence[str], commands: Sequence[str]) -> Grid:
+def expand(words: Sequence[str], commands: Sequence[str], named: Sequence[NamedArm] = ()) -> Grid:
     """Sort the overrides of a command line.
 
     Args:
         words: `key=value`, `key=a,b` and `tune.key=a,b`, in Hydra's grammar.
         commands: names of the command's own options, to offer for a misspelt key.
+        named: arms of a file; comma lists multiply them.
 
     Raises:
         ConfigError: every word that cannot be read, is of no known key, or may not be varied.
@@ -105,9 +107,30 @@ def expand(words: Sequence[str], commands: Sequence[str]) -> Grid:
         if len(set(options)) < len(options):
             problems.append(_problem(word, "the same value is given twice"))
         (candidates if tuning else arms).append(options)
+    for arm in named:
+        _check_named(arm, commands, problems)
     if problems:
         raise ConfigError(problems)
-    return Grid(tuple(common), tuple(_product(arms)), tuple(_product(candidates)))
+    choices = tuple(_product(arms))
+    if named:
+        choices = tuple(_joined(arm, choice) for arm in named for choice in choices)
+    return Grid(tuple(common), choices, tuple(_product(candidates)))
+
+
+def _check_named(arm: NamedArm, commands: Sequence[str], problems: list[Problem]) -> None:
+    found: list[Problem] = []
+    for word in arm.overrides:
+        override = read(word, found)
+        if override is None or not allowed(override, True, commands, found):
+            continue
+        if override.is_sweep_override():
+            found.append(_problem(word, "an arm of a file has one value for each key"))
+    problems += [replace(problem, where=arm.place) for problem in found]
+
+
+def _joined(arm: NamedArm, choice: Choice) -> Choice:
+    name = ",".join(filter(None, (arm.name, choice.name)))
+    return Choice(name, (*arm.overrides, *choice.overrides))
 
 
 def read(text: str, problems: list[Problem]) -> Override | None:
