@@ -89,6 +89,23 @@ def locate(conf: str, offered: Callable[[], list[str]] = available) -> Path:
     return path
 
 
+def locate_arms(file: str) -> Path:
+    """The file that `arms=` means: a path, else a name in `arms` under ./conf or the shipped one.
+
+    Raises:
+        ConfigError: there is no such file; the message offers the nearest name.
+    """
+    if file.endswith(".yaml") and _is_file(Path(file)):
+        return Path(file)
+    search = SearchPath((Path("conf").resolve(), shipped()))
+    found = search.find(f"{ARMS}/{file}") if file else None
+    if found is None:
+        names = search.options(ARMS)
+        known = listed(names).replace("one of", "available")
+        raise ConfigError([Problem("arms", f"no file of arms '{file}'{nearest(file, names)}{known}")])
+    return found
+
+
 def _by_name(conf: str, offered: Callable[[], list[str]]) -> Path:
     name = conf.removesuffix(".yaml")
     found = (folder / f"{name}.yaml" for folder in (Path("conf"), shipped()))

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from framework.config.document import read
-from framework.config.provenance import COMMAND_LINE
-from framework.config.sources import ARMS, SearchPath, listed
+from framework.config.sources import locate_arms
 from framework.errors import ConfigError, Problem
-from framework.options import nearest
 
 
 @dataclass(frozen=True)
@@ -38,35 +34,21 @@ def read_arms(file: str) -> list[NamedArm]:
         ConfigError: there is no such file, or every line of it that is no arm.
     """
     problems: list[Problem] = []
-    document = read(_locate(file), problems)
+    document = read(locate_arms(file), problems)
     if document is None:
         raise ConfigError(problems)
-    values: Mapping[object, object] = {**document.values}
     if document.defaults:
         problems.append(Problem("", "a file of arms has no defaults list", document.place("defaults")))
     arms = []
-    for name, overrides in values.items():
-        place = document.place(str(name))
-        if not str(name).strip():
-            problems.append(Problem("", "an arm needs a name", place))
+    for name, overrides in document.values.items():
+        place = document.place(name)
+        if not name.strip() or not name.isprintable():
+            problems.append(Problem("", f"an arm needs a name of one line; got {name!r}", place))
         elif not isinstance(overrides, list) or not all(isinstance(word, str) for word in overrides):
             message = 'must be a list of overrides, e.g. [policy=erm, "model.hidden=[64]"]'
-            problems.append(Problem(str(name), message, place))
+            problems.append(Problem(name, message, place))
         else:
-            arms.append(NamedArm(str(name), tuple(overrides), place))
+            arms.append(NamedArm(name, tuple(overrides), place))
     if problems:
         raise ConfigError(problems)
     return arms
-
-
-def _locate(file: str) -> Path:
-    path = Path(file)
-    if path.suffix == ".yaml" and path.is_file():
-        return path
-    search = SearchPath.of(path)
-    found = search.find(f"{ARMS}/{file}") if file else None
-    if found is None:
-        names = search.options(ARMS)
-        known = listed(names).replace("one of", "available")
-        raise ConfigError([Problem("arms", f"no file of arms '{file}'{nearest(file, names)}{known}", COMMAND_LINE)])
-    return found

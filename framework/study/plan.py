@@ -207,8 +207,11 @@ def _check_arms(grid: Grid, loaded: Mapping[tuple[Choice, Choice], LoadedConfig]
         if numbers in seen:
             problems.append(Problem("", f"{seen[numbers]} and {name} are the same configuration"))
         seen[numbers] = name
-    folders = [arm.folder for arm in grid.arms]
-    assert len(set(folders)) == len(folders), folders
+    folders: dict[str, str] = {}
+    for arm in grid.arms:
+        other = folders.setdefault(arm.folder, arm.name)
+        if other != arm.name:
+            problems.append(Problem("", f"{other} and {arm.name} would share a folder: rename one"))
     if problems:
         raise ConfigError(problems)
 

@@ -18,9 +18,11 @@ from tests.registrations import rolled_back
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.relative_to(ROOT / "conf") for path in (ROOT / "conf").rglob("*") if path.is_file())
 SHARED = "base.yaml"  # what experiments start from; no run of its own
-EXPERIMENTS = [str(f) for f in FILES if str(f.parent) in (".", "paper") and f.name != SHARED]
+RUN_FILES = (".", "paper", "study")
+EXPERIMENTS = [str(f) for f in FILES if str(f.parent) in RUN_FILES and f.name != SHARED]
 RECIPES = [str(f) for f in FILES if str(f.parent) == "recipe"]
-OPTIONS = [str(f.with_suffix("")) for f in FILES if str(f.parent) not in (".", "paper", "recipe")]
+ARMS = {"groups": "study/spurious_colour", "classes": "study/longtail_20"}
+OPTIONS = [str(f.with_suffix("")) for f in FILES if str(f.parent) not in (*RUN_FILES, "recipe", "arms")]
 
 #: group -> a small experiment that any of its options fits into, as far as COMPANIONS does not say more
 BASES = {
@@ -143,6 +145,13 @@ def test_option(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     if name.startswith("zero"):
         pytest.importorskip("deepspeed", reason="the zero engines need framework[deepspeed]")
     two_steps(tmp_path, *BASES[group], *COMPANIONS.get(option, []), f"{group}={name}")
+
+
+def test_arms_are_of_different_configurations(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {str(f.with_suffix("")) for f in FILES if str(f.parent) == "arms"} == {f"arms/{n}" for n in ARMS}
+    for name, conf in ARMS.items():
+        assert main(["compare", f"conf={conf}", f"arms={name}", "seeds=1", "dry=true"]) == 0
+        assert len(capsys.readouterr().out.splitlines()) > 10
 
 
 def test_every_plugin_has_a_run() -> None:
