@@ -15,8 +15,9 @@ from rich.text import Text
 
 from framework.errors import EXIT_FAILED, EXIT_OK, EXIT_REQUEUE
 from framework.study import files, verdict
-from framework.study.arms import Arm, arms_of
+from framework.study.arms import arms_of
 from framework.study.board import Board
+from framework.study.budget import budget
 from framework.study.comparison import Comparison, compare
 from framework.study.conduct import Outcomes, conduct
 from framework.study.folder import study_folder
@@ -50,7 +51,11 @@ def run_comparison(plan: Plan, *, jobs: int | None, console: Console) -> int:
         _line(console, "stopped before all runs were finished; the same command goes on from there")
         return code
     comparison = compare(arms)
-    lines = [_budget(plan, arms), *verdict.notes(comparison, plan.config.data), _costs(jobs, plan.threads)]
+    lines = [
+        *budget(plan.grid, plan.tune_seeds, arms),
+        *verdict.notes(comparison, plan.config.data),
+        _costs(jobs, plan.threads),
+    ]
     provenance = {
         "command": ["python", "-m", "framework", *sys.argv[1:]],
         "name": plan.config.config.name,
@@ -102,9 +107,9 @@ def _publish(
     provenance: Mapping[str, Any],
     folder: Path | None,
 ) -> None:
-    said = verdict.verdicts(comparison)
+    said, summary = verdict.verdicts(comparison), verdict.summary(comparison)
     _line(console, "")
-    for sentence in said:
+    for sentence in filter(None, (summary, *said)):
         console.print(Text(sentence, style="bold"), soft_wrap=not console.is_terminal)
     title = f"{comparison.metric} on {comparison.split}"
     print_table(console, title, *main_rows(comparison))
@@ -117,7 +122,7 @@ def _publish(
         else:
             _line(console, f"  {sentence}")
     if folder is not None:
-        files.save(folder, comparison, verdicts=said, notes=lines, provenance=provenance)
+        files.save(folder, comparison, summary=summary, verdicts=said, notes=lines, provenance=provenance)
         _line(console, "")
         _line(
             console,
@@ -137,17 +142,6 @@ def print_table(console: Console, title: str, headings: Sequence[str], rows: lis
 
 def _line(console: Console, text: str) -> None:
     console.print(Text(text), soft_wrap=True)
-
-
-def _budget(plan: Plan, arms: Sequence[Arm]) -> str:
-    if not plan.grid.tuned:
-        return "Nothing was tuned: each arm has one setting, that of the run file and the command line."
-    seeds = ", ".join(map(str, plan.tune_seeds))
-    chosen = "; ".join(f"{arm.name}: {arm.chosen or 'none'}" for arm in arms)
-    return (
-        f"Each arm had the same budget: {len(plan.grid.candidates)} candidates on seed {seeds}; the best on"
-        f" validation was run on all seeds. Chosen: {chosen}."
-    )
 
 
 def _costs(jobs: int, threads: int) -> str:

@@ -29,6 +29,7 @@ def save(
     folder: Path,
     comparison: Comparison,
     *,
+    summary: str,
     verdicts: Sequence[str],
     notes: Sequence[str],
     provenance: Mapping[str, Any],
@@ -38,6 +39,7 @@ def save(
     Args:
         folder: where.
         comparison: the numbers.
+        summary: one sentence about all arms, or nothing.
         verdicts: the sentences about the arms.
         notes: the sentences about how the numbers came about.
         provenance: how the runs were made, e.g. command, seeds and budget.
@@ -53,6 +55,7 @@ def save(
         "metric": comparison.metric,
         "metrics": {name: {"maximize": more} for name, more in comparison.maximize.items()},
         "paired": comparison.is_paired,
+        "summary": summary,
         "verdicts": list(verdicts),
         "notes": list(notes),
         "arms": [_arm(arm, comparison.split) for arm in comparison.arms],
@@ -63,13 +66,14 @@ def save(
         text = json.dumps(finite(data), indent=1, ensure_ascii=False, allow_nan=False)
         replace_text(folder / JSON, f"{text}\n")
         replace_text(folder / CSV, _csv(as_data(comparison)))
-        replace_text(folder / MARKDOWN, markdown(comparison, verdicts, notes))
+        replace_text(folder / MARKDOWN, markdown(comparison, summary, verdicts, notes))
     write_report(folder)
 
 
-def markdown(comparison: Comparison, verdicts: Sequence[str], notes: Sequence[str]) -> str:
+def markdown(comparison: Comparison, summary: str, verdicts: Sequence[str], notes: Sequence[str]) -> str:
     """The page."""
-    lines = [f"# {comparison.metric} on {comparison.split}", "", *(f"* {line}" for line in verdicts), ""]
+    lines = [f"# {comparison.metric} on {comparison.split}", "", *([summary, ""] if summary else [])]
+    lines += [*(f"* {line}" for line in verdicts), ""]
     lines += [markdown_table(*main_rows(comparison)), ""]
     if len(comparison.metrics) > 1:
         lines += [f"## Other metrics on {comparison.split}", "", markdown_table(*other_rows(comparison)), ""]

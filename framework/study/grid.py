@@ -1,4 +1,4 @@
-"""The words of `compare`: comma lists and named arms become arms, `tune.` lists candidates, the rest is common."""
+"""The words of `compare`: comma lists and a file make arms, `tune.` lists candidates, the rest is common."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def main_rows(comparison: Comparison) -> tuple[list[str], Rows]:
     rows = []
     for place, (arm, cell) in enumerate(zip(comparison.arms, comparison.cells[metric], strict=True)):
         test = comparison.tests[metric][place - 1] if place else None
-        row = [arm.name, str(len(cell.values)), mean_and_std(metric, cell), *_difference(metric, test)]
+        row = [arm.name, str(len(cell.values)), mean_and_std(metric, cell), *_difference(metric, cell, test)]
         row.append(p_value(test.t_p_holm) if test else "")
         if ranked:
             row.append(p_value(test.wilcoxon_p_holm) if test else "")
@@ -83,24 +83,25 @@ def mean_and_std(metric: str, cell: Cell) -> str:
     if cell.mean is None:
         return "-"
     mean = _shown(metric, cell.mean)
-    if cell.std is None:
-        return mean
-    # A spread is read beside its mean: as many decimals.
-    decimals = len(mean.partition(".")[2])
-    alike = metric not in COSTS and mean.replace(".", "").replace("-", "").isdigit()
-    return f"{mean} ± {f'{cell.std:.{decimals}f}' if alike else _shown(metric, cell.std)}"
+    return mean if cell.std is None else f"{mean} ± {_beside(metric, mean, cell.std)}"
 
 
-def _difference(metric: str, test: Test | None) -> list[str]:
-    if test is None:
+def _difference(metric: str, cell: Cell, test: Test | None) -> list[str]:
+    if test is None or cell.mean is None:
         return ["", ""]
-    difference = test.difference
+    difference, mean = test.difference, _shown(metric, cell.mean)
     interval = "-"
     if difference.low is not None and difference.high is not None:
-        interval = (
-            f"{_shown(metric, difference.low, sign=True)} to {_shown(metric, difference.high, sign=True)}"
-        )
-    return [_shown(metric, difference.mean, sign=True), interval]
+        low, high = (_beside(metric, mean, end, sign="+") for end in (difference.low, difference.high))
+        interval = f"{low} to {high}"
+    return [_beside(metric, mean, difference.mean, sign="+"), interval]
+
+
+def _beside(metric: str, mean: str, value: float, sign: str = "-") -> str:
+    """What is read beside a mean has as many decimals."""
+    decimals = len(mean.partition(".")[2])
+    alike = metric not in COSTS and mean.replace(".", "").replace("-", "").isdigit()
+    return f"{value:{sign}.{decimals}f}" if alike else _shown(metric, value, sign=sign == "+")
 
 
 def _label(metric: str) -> str:

@@ -12,6 +12,8 @@ from framework.study.significance import ALPHA, MAX_SEEDS
 
 #: with fewer pairs a t-test rests on the differences being normal more than on the data
 _FEW = 10
+#: with so many arms to compare with the first, one sentence sums them up
+_MANY = 4
 
 
 def verdicts(comparison: Comparison) -> list[str]:
@@ -26,6 +28,28 @@ def verdicts(comparison: Comparison) -> list[str]:
         _verdict(arm, base, test, comparison, number_of_tests)
         for arm, test in zip(others, tests, strict=True)
     ]
+
+
+def summary(comparison: Comparison) -> str:
+    """All arms in one sentence; empty for so few that their verdicts are as quickly read."""
+    base, *others = comparison.arms
+    if len(others) < _MANY:
+        return ""
+    better, worse, open_ = [], [], []
+    for arm, test in zip(others, comparison.tests[comparison.metric], strict=True):
+        if test is None or not test.significant or test.difference.mean == 0:
+            open_.append(arm.name)
+        elif (test.difference.mean > 0) == comparison.maximize[comparison.metric]:
+            better.append(arm.name)
+        else:
+            worse.append(arm.name)
+    sides = (
+        (f"better than {base.name}", better),
+        (f"worse than {base.name}", worse),
+        ("not significantly different from it", open_),
+    )
+    said = [f"{len(names)} {what} ({', '.join(names)})" for what, names in sides if names]
+    return f"Of {len(others)} arms by {comparison.metric} on {comparison.split}: {'; '.join(said)}."
 
 
 def notes(comparison: Comparison, data: Mapping[str, Any]) -> list[str]:
@@ -66,7 +90,7 @@ def _verdict(arm: Arm, base: Arm, test: Test | None, comparison: Comparison, num
         seen += f", 95 % interval {_signed(difference.low)} to {_signed(difference.high)}"
     if test.t_p_holm is not None:
         adjusted = " after Holm's correction" if num_tests > 1 else ""
-        seen += f", p = {p_value(test.t_p_holm)}{adjusted}"
+        seen += f", {_p(test.t_p_holm)}{adjusted}"
     if test.significant and difference.mean != 0:
         better = (difference.mean > 0) == comparison.maximize[comparison.metric]
         text = f"{arm.name} is {'better' if better else 'worse'} than {base.name} ({seen})"
@@ -82,6 +106,11 @@ def _verdict(arm: Arm, base: Arm, test: Test | None, comparison: Comparison, num
         return f"{text} The mean difference is zero: no number of seeds would show one."
     if difference.std == 0:
         return f"{text} All pairs differ by the same amount, of which a t-test can say nothing."
+    if test.wilcoxon_p_holm is not None and test.wilcoxon_p_holm <= ALPHA:
+        text += (
+            f" Its sign is steadier than its size: the same in {_of(test)} seeds, {_p(test.wilcoxon_p_holm)}"
+            f" by the signed-rank test{' after the same correction' if num_tests > 1 else ''}."
+        )
     return (
         f"{text} To see a difference of this size in four of five attempts, {_needed(test)} would be needed."
     )
@@ -157,6 +186,11 @@ def p_value(p: float | None) -> str:
     if p is None:
         return "-"
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}" if p < 0.001 else f"{p:.3f}"
+
+
+def _p(p: float) -> str:
+    text = p_value(p)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def _signed(value: float) -> str:

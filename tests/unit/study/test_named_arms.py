@@ -68,9 +68,7 @@ def test_a_line_that_is_no_arm_is_named(tmp_path: Path) -> None:
         ("policy=erm=", "cannot be read"),
     ],
 )
-def test_overrides_are_held_to_the_rules_of_the_command_line(
-    word: str, message: str, tmp_path: Path
-) -> None:
+def test_overrides_are_held_to_the_rules_of_the_command_line(word: str, message: str, tmp_path: Path) -> None:
     found = faults(tmp_path, f"good: [policy=erm]\nbad: [{word}, traim.epochs=1]\n")
     assert message in found[0]
     assert "arms.yaml:2" in found[0]

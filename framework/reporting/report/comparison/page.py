@@ -15,19 +15,25 @@ _SECTIONS = (result.section, result.other_metrics, curves.section, groups.sectio
 def comparison_page(comparison: ComparisonFiles) -> Page:
     """The report of a comparison."""
     base, *others = comparison.arms
+    summary = str(comparison.content.get("summary") or "")
     names = " or ".join(arm.name for arm in others)
-    question = f"By {spoken(comparison.metric)} on {comparison.split}, is {names} better than {base.name}?"
+    asked = f"which of {len(others)} arms are" if summary else f"is {names}"
+    question = f"By {spoken(comparison.metric)} on {comparison.split}, {asked} better than {base.name}?"
     if not others:
         question = f"What is the {spoken(comparison.metric)} of {base.name} on {comparison.split}?"
+    verdicts = [str(verdict) for verdict in comparison.content.get("verdicts", ())]
+    each = [Section("verdicts", "Each arm", [Remarks(verdicts, "", alarming=False)])] if summary else []
     notes = Remarks([str(note) for note in comparison.content.get("notes", ())], "", alarming=False)
     evidence = [section for make in _SECTIONS if (section := make(comparison)) is not None]
     method = [Section("method", "How to read this", [notes])] if notes.items else []
     return Page(
-        title="Comparison of " + ", ".join(arm.name for arm in comparison.arms),
+        title=f"Comparison of {base.name} with {len(others)} arms"
+        if summary
+        else "Comparison of " + ", ".join(arm.name for arm in comparison.arms),
         question=question,
-        answers=[str(verdict) for verdict in comparison.content.get("verdicts", ())],
+        answers=[summary] if summary else verdicts,
         details=_details(comparison),
-        sections=[*evidence[:1], *method, *evidence[1:]],
+        sections=[*evidence[:1], *each, *method, *evidence[1:]],
         notice=_notice(comparison),
     )
 

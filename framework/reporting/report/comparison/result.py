@@ -23,6 +23,8 @@ _TESTED = {
     "losses": "losses",
     "seeds needed": "seeds_needed",
 }
+#: so many names stand side by side under a plot
+_UPRIGHT = 4
 
 
 def section(comparison: ComparisonFiles) -> Section | None:
@@ -83,6 +85,9 @@ def _strips(comparison: ComparisonFiles, metric: str) -> Plot:
             "tickmode": "array",
             "tickvals": places,
             "ticktext": [shorten(arm.name, 24) for arm in arms],
+            # Left to itself Plotly leaves labels out where many do not fit.
+            "tickangle": -90 if len(arms) > _UPRIGHT else 0,
+            "automargin": True,
             "range": [-0.5, len(arms) - 0.5],
             "showgrid": False,
             "zeroline": False,
