@@ -13,7 +13,6 @@ from framework.data.survey.findings import findings
 from framework.data.survey.survey import Survey
 from framework.reporting.report.blocks import Block, Cell, Gallery, Page, Plot, Remarks, Section, Table, Text
 from framework.reporting.report.plots import color
-from framework.reporting.text import number
 
 #: groups of which samples are shown, and samples of each
 _MAX_GROUPS = 16
@@ -173,11 +172,7 @@ def _histogram(title: str, x: str, values: Mapping[str, np.ndarray]) -> Plot:
         for place in range(len(edges) - 1)
     ]
     table = Table(title, ["from", "to", *counts], rows)
-    spans = [
-        f"{name} {number(float(part.min()))} to {number(float(part.max()))}"
-        for name, part in known.items()
-        if len(part)
-    ]
+    spans = [f"{name} {part.min():.6g} to {part.max():.6g}" for name, part in known.items() if len(part)]
     layout = {
         "xaxis": {"title": {"text": x}},
         "yaxis": {"title": {"text": "share of the split"}, "rangemode": "tozero"},
