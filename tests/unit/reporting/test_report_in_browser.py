@@ -19,6 +19,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 from framework.__main__ import main
 from framework.reporting.report.write import write_report
 from tests.report_runs import RECORDS, SAMPLES, evaluation, train, write_run
+from tests.sweep_files import content as sweep
+from tests.sweep_files import write_sweep
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no chromium with chromedriver")
@@ -39,6 +41,11 @@ return [...document.querySelectorAll("p, li, dt, dd, th, td, a, summary, button,
   .filter((element) => element.offsetParent && element.textContent.trim())
   .map((element) => [getComputedStyle(element).color, behind(element)]);
 """
+#: a script: the titles of plots in which nothing is drawn
+EMPTY_PLOTS = (
+    "return [...document.querySelectorAll('.canvas')]"
+    ".filter(c => !c.querySelector('svg .trace, svg image')).map(c => c.getAttribute('aria-label'))"
+)
 LIGHT, DARK = "rgb(255, 255, 255)", "rgb(20, 24, 29)"
 
 
@@ -103,11 +110,7 @@ def background(browser: webdriver.Chrome) -> str:
 def test_it_draws_and_asks_nobody(open_page: Any, report: Path, scheme: str, color: str) -> None:
     browser = open_page(report, scheme=scheme)
     assert background(browser) == color
-    empty = browser.execute_script(
-        "return [...document.querySelectorAll('.canvas')]"
-        ".filter(c => !c.querySelector('svg .trace, svg image')).map(c => c.getAttribute('aria-label'))"
-    )
-    assert empty == []
+    assert browser.execute_script(EMPTY_PLOTS) == []
     assert browser.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
@@ -119,6 +122,18 @@ def test_it_draws_and_asks_nobody(open_page: Any, report: Path, scheme: str, col
     assert len(pairs) >= 4
     for text, behind in pairs:
         assert contrast(text, behind) >= 4.5, (text, behind)
+
+
+def test_a_sweep_draws_and_scrolls_down_only(open_page: Any, tmp_path: Path) -> None:
+    hostile = "<img src=x onerror=\"document.title='owned'\">"
+    page = write_report(write_sweep(tmp_path, sweep(name="a<b", policy=hostile)))
+    for width, name in ((DESKTOP, "sweep"), (PHONE, "sweep-phone")):
+        browser = open_page(page, width=width)
+        assert browser.execute_script(EMPTY_PLOTS) == []
+        assert browser.get_log("browser") == []
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        assert "owned" not in browser.title
+        keep(browser, name)
 
 
 def test_the_scheme_is_switched_by_keyboard(open_page: Any, report: Path) -> None:

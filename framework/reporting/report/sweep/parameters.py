@@ -157,7 +157,7 @@ def _slice(sweep: SweepFiles, key: str) -> Plot:
     }
     kind = "log" if sweep.is_log(key) and numeric else "linear" if numeric else "category"
     layout = {
-        "xaxis": {"title": {"text": key}, "type": kind},
+        "xaxis": {"title": {"text": key}, "type": kind, "exponentformat": "e"},
         "yaxis": {"title": {"text": spoken(sweep.metric)}},
         "hovermode": "closest",
         "showlegend": False,

@@ -48,7 +48,7 @@ def section(sweep: SweepFiles) -> Section:
             links[len(rows)] = link
         rows.append(
             [
-                f"trial {trial['number']}",
+                trial["number"],
                 trial["state"],
                 trial.get("value"),
                 *(value_of(trial, key) for key in sweep.keys),
@@ -58,5 +58,4 @@ def section(sweep: SweepFiles) -> Section:
             ]
         )
     columns = ["trial", "state", spoken(sweep.metric), *sweep.keys, "seconds", "host", "reason"]
-    marked = frozenset({0}) if sweep.complete else frozenset[int]()
-    return Section("trials", "Trials", [Table("Trials", columns, rows, marked=marked, links=links)])
+    return Section("trials", "Trials", [Table("Trials, the best first", columns, rows, links=links)])
