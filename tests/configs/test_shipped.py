@@ -53,6 +53,7 @@ COMPANIONS = {
     "data/mixture_python_library": LANGUAGE,
     "data/python_library": LANGUAGE,
     "data/snli_negation": ["model=text_transformer"],
+    "data/snli_shards": ["model=text_transformer"],
     "launch/local": ["launch.num_processes=2"],
     "model/resnet18": NARROW,
     "model/resnet50": NARROW,
@@ -175,6 +176,18 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _letter(folder / "uci_arff", random)
     _cifar10(folder / "cifar10_jpg", random)
     _texts(folder)
+    _as_shards(
+        "adult",
+        folder,
+        f"data.source.path={folder}/adult/adult-train.csv",
+        f"data.source.test_path={folder}/adult/adult-test.csv",
+    )
+    _as_shards(
+        "snli_negation",
+        folder,
+        f"data.source.path={folder}/becel/snli/validation.tsv",
+        f"data.source.test_path={folder}/becel/snli/test.tsv",
+    )
     return folder
 
 
@@ -213,6 +226,11 @@ def _fashion_mnist_shards(folder: Path) -> None:
         *ANY_CONTENT,
     ]
     assert main([*words, "--out", f"{folder}/fashion_mnist_shards", "--max-size", "100kB"]) == 0
+
+
+def _as_shards(conf: str, folder: Path, *overrides: str) -> None:
+    out = folder / f"{conf.removesuffix('_negation')}_shards"
+    assert main(["shards", f"conf={conf}", *overrides, "--out", str(out)]) == 0
 
 
 def _letter(folder: Path, random: np.random.Generator) -> None:
