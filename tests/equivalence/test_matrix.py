@@ -29,7 +29,7 @@ ENGINES = sorted(
     path.stem for path in Path("conf/engine").glob("*.yaml") if path.stem not in ("auto", "single")
 )
 #: each differs from one of the others in a setting that `slow` covers
-VARIANTS = ("zero0", "zero2", "zero2_offload")
+VARIANTS = ("zero0", "zero2", "zero2_offload", "zero3_offload")
 QUICK_FIRST = [pytest.param(e, marks=pytest.mark.slow) if e in VARIANTS else e for e in ENGINES]
 WORLDS = [2, pytest.param(4, marks=pytest.mark.slow)]
 

@@ -31,10 +31,8 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "launcher",
-    ["deepspeed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("torchrun", "mpirun"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", COMMANDS)
 def test_the_numbers_are_those_of_one_process(launcher: str, tmp_path: Path) -> None:
     program = find(launcher)
     conf = write(tmp_path)

@@ -38,6 +38,7 @@ def test_it_trains_and_saves_on_a_signal(tmp_path: Path) -> None:
     assert "engine" in (folder / "config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_check_shows_the_arithmetic_of_that_world(tmp_path: Path) -> None:
     process = started(tmp_path, "check", f"conf={write(tmp_path)}", "batch.micro=8", *LOCAL)
     assert process.wait(120) == 0, (tmp_path / "err.txt").read_text()
