@@ -96,8 +96,16 @@ def check(store: CheckpointStore, allowed: set, scene: str) -> tuple[int, int] |
     return found
 
 
-@pytest.mark.parametrize("power_cut", [False, True], ids=["kill", "power_cut"])
-@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize(
+    ("scene", "power_cut"),
+    [
+        *(pytest.param(scene, True, id=f"{scene}-power_cut") for scene in SCENES),
+        *(
+            pytest.param(scene, False, id=f"{scene}-kill", marks=[] if scene == "next" else pytest.mark.slow)
+            for scene in SCENES
+        ),
+    ],
+)
 def test_killed_at_every_disk_operation(scene, power_cut, tmp_path):
     found = []
     for nth in range(1, 500):
