@@ -46,7 +46,7 @@ KINDS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
         ("framework.policies",),
         frozenset({"group_counts", "group_shares", "group_names", "batch_size", "updates_per_epoch"}),
     ),
-    "regularizer": (("framework.regularizers",), frozenset({"group_counts"})),
+    "regularizer": (("framework.regularizers",), frozenset({"group_counts", "spec"})),
     "optimizer": (("framework.optim.optimizers",), frozenset({"parameters"})),
     "schedule": (("framework.optim.schedules",), frozenset({"num_steps"})),
     "engine": (("framework.engines",), frozenset({"settings"})),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from framework.data.batch import Batch
 from framework.policies.base import SampleLosses
@@ -27,9 +27,23 @@ class Regularizer(ABC):
     needs_groups: bool = False
     num_steps: int = 0
 
+    def attach(self, model: nn.Module) -> None:
+        """Change the new model, whose weights are those of the start; what is added is trained and saved.
+
+        Raises:
+            ValueError: the model is not of a kind that this regularizer can work with.
+        """
+
+    def stripped(self, outputs: Tensor) -> Tensor:
+        """The model's outputs in training without what `attach` made it append."""
+        return outputs
+
     @abstractmethod
     def terms(self, outputs: Tensor, batch: Batch, task: Task) -> Tensor:
-        """One number per sample (micro,), with gradient where `outputs` (micro, ...) have one."""
+        """One number per sample (micro,), with gradient where `outputs` (micro, ...) have one.
+
+        To a regularizer that makes the model append something these are the outputs with it.
+        """
 
     @abstractmethod
     def penalty(self, terms: Tensor, samples: SampleLosses) -> Tensor:

@@ -226,7 +226,7 @@ def assemble(
     )
     policy = _build_policy(config, data, task, plan).to(device)
     regularizers = _build_regularizers(config, data)
-    engine = _build_engine(config, data, policy, world, device)
+    engine = _build_engine(config, data, policy, regularizers, world, device)
     schedule: Schedule = registry.build("schedule", config.schedule, num_steps=num_steps)
     # The model begins the same everywhere; what is drawn in training (dropout) differs between ranks.
     torch.manual_seed(config.seed + world.rank)
@@ -302,7 +302,9 @@ def _build_policy(config: RunConfig, data: Data, task: Task, plan: BatchPlan) ->
 def _build_regularizers(config: RunConfig, data: Data) -> list[Regularizer]:
     regularizers = []
     for number, options in enumerate(config.regularizers):
-        regularizer = registry.build("regularizer", options, group_counts=data.policy_groups.counts.tolist())
+        regularizer = registry.build(
+            "regularizer", options, group_counts=data.policy_groups.counts.tolist(), spec=data.spec
+        )
         if regularizer.needs_groups and not config.data.groups and config.data.policy_groups is None:
             message = f"{options.name} needs groups: name metadata columns in data.groups, e.g. [domain]"
             raise ConfigError([Problem(f"regularizers.{number}", message)])
@@ -319,11 +321,21 @@ def _updates_per_epoch(config: RunConfig, num_samples: int, plan: BatchPlan) -> 
 
 
 def _build_engine(
-    config: RunConfig, data: Data, policy: Policy, world: World, device: torch.device
+    config: RunConfig,
+    data: Data,
+    policy: Policy,
+    regularizers: Sequence[Regularizer],
+    world: World,
+    device: torch.device,
 ) -> Engine:
     def make_model() -> nn.Module:
         seed_everything(config.seed)
         model: nn.Module = registry.build("model", config.model, spec=data.spec)
+        for number, regularizer in enumerate(regularizers):
+            try:
+                regularizer.attach(model)
+            except ValueError as error:
+                raise ConfigError([Problem(f"regularizers.{number}", str(error))]) from error
         return model
 
     def make_optimizer(named: list[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:

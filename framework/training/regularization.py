@@ -23,12 +23,20 @@ class Regularization:
     def __bool__(self) -> bool:
         return bool(self.regularizers)
 
+    def stripped(self, outputs: Tensor) -> Tensor:
+        """What the model itself put out."""
+        for regularizer in reversed(self.regularizers):
+            outputs = regularizer.stripped(outputs)
+        return outputs
+
     def terms(self, outputs: Tensor, batch: Batch, task: Task) -> dict[str, Tensor]:
         """A column (micro,) with gradient for each regularizer, by the name under which it is gathered."""
-        return {
-            _column(number): regularizer.terms(outputs, batch, task)
-            for number, regularizer in enumerate(self.regularizers)
-        }
+        own, terms = self.stripped(outputs), {}
+        for number, regularizer in reversed(list(enumerate(self.regularizers))):
+            rest = regularizer.stripped(outputs)
+            terms[_column(number)] = regularizer.terms(own if rest is outputs else outputs, batch, task)
+            outputs = rest
+        return {name: terms[name] for name in sorted(terms, key=lambda name: int(name.partition(".")[2]))}
 
     def factors(self, weights: Tensor, samples: SampleLosses, share: float) -> tuple[Tensor, Tensor]:
         """What multiplies loss and terms in the gradient, (n, 1 + regularizers), and the sum of penalties.

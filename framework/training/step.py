@@ -202,12 +202,13 @@ class Step:
         """
         self.engine.announce(last=last)
         outputs = self.engine.forward(micro.inputs)
+        appended, outputs = outputs, self.regularization.stripped(outputs)
         losses = self.task.losses(outputs, micro)
         assert losses.shape == (len(micro),), f"a task gives one loss per sample; got {tuple(losses.shape)}"
         own = {name: values for name, values in micro.extra.items() if values.dim() == 1}
         own |= self.task.columns(outputs.detach(), micro)
         if self.regularization:
-            terms = self.regularization.terms(outputs, micro, self.task)
+            terms = self.regularization.terms(appended, micro, self.task)
             losses = torch.stack([losses, *terms.values()], dim=1)
             own |= {name: term.detach() for name, term in terms.items()}
         return losses, replace(micro, extra=own)

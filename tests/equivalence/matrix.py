@@ -39,6 +39,7 @@ POLICIES = {
         "policy={name: vrex, penalty: 0, anneal_steps: 0}",
         "regularizers=[{name: irm, penalty: 5, anneal_steps: 4}]",
     ],
+    "frr": ["policy=rgd", "regularizers=[{name: frr, penalty: 0.1}]"],
     "cvar_later": ["policy={name: deferred, step: 8, base: {name: cvar, alpha: 0.5, regularization: 0.1}}"],
     "trimmed_tilted": [
         "policy={name: trimmed, rare_groups: warn, base: {name: tilted, t: 2, tau: 1, level: hierarchical}}"
