@@ -14,10 +14,10 @@ from framework.checkpoint.resume import resume_point
 from framework.checkpoint.store import CheckpointStore
 from framework.config.load import LoadedConfig, save
 from framework.config.schema import RunConfig
-from framework.errors import EXIT_OK, EXIT_REQUEUE, UserError
+from framework.errors import EXIT_OK, EXIT_REQUEUE, DataError, UserError
 from framework.parallel import flight_recorder
 from framework.parallel.agreement import Agreement
-from framework.parallel.collectives import on_main
+from framework.parallel.collectives import all_items, on_main
 from framework.parallel.memory import peak_memory
 from framework.parallel.process_group import device_of, process_group
 from framework.parallel.standstill import Standstill
@@ -73,7 +73,7 @@ def train(loaded: LoadedConfig) -> int:
         reporters = _reporters(config, folder.path, world)
         store = CheckpointStore(folder.checkpoints)
         run = assemble(config, dir=folder.path, store=store, reporters=reporters, world=world)
-        run.meta = {"config": loaded.data, "data": run.data.fingerprint()}
+        run.meta = {"config": loaded.data, "data": _same_data(run.data.fingerprint(), world)}
         # Rank 0 verifies what it finds and passes over what is damaged; all read the same one.
         found = on_main(lambda: _path_of(resume_point(folder)), world)
         checkpoint = open_checkpoint(found, verify=False) if found is not None else None
@@ -84,6 +84,20 @@ def train(loaded: LoadedConfig) -> int:
         resumed_at = checkpoint.step if checkpoint is not None else None
         on_main(lambda: _write_start(mine[0], loaded, run.saved_step), world)
         return _conduct(run, folder, reporters, signals, agreement, resumed_at)
+
+
+def _same_data(fingerprint: str, world: World) -> str:
+    """The fingerprint of the data of every rank.
+
+    Raises:
+        DataError: the ranks do not have the same data.
+    """
+    if len(set(all_items([fingerprint], world))) > 1:
+        raise DataError(
+            "the processes of this run read different data: files differ between the machines, or one of them"
+            " could not read what another one could"
+        )
+    return fingerprint
 
 
 def check(loaded: LoadedConfig) -> list[tuple[str, str]]:

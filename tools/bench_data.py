@@ -10,14 +10,17 @@ medians over the rounds of the ratio within a round.
 from __future__ import annotations
 
 import argparse
+import http.server
 import io
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +91,8 @@ def written(dataset: Dataset, folder: Path, form: Images) -> tuple[Dataset, list
         max_size=16_000_000, workers=2,
     )  # fmt: skip
     component = registry.get("dataset", "webdataset")
-    splits = component.build(component.model.model_validate({"name": "webdataset", "path": str(folder)}))
+    options = component.model.model_validate({"name": "webdataset", "path": str(folder)})
+    splits = component.build(options, on_error="stop")
     return splits["train"], [str(folder / shard.file) for shard in manifest.splits["train"].shards]
 
 
@@ -173,6 +177,30 @@ def bench_raw(folder: Path, samples: int, rounds: int) -> Iterator[Line]:
         print(f"{text}: {statistics.median(found['ours']):,.0f} samples/s here and now")
         yield f"{text}, shuffled: shards / webdataset", ratio(found, "ours", "theirs"), 10, True
         yield f"{text}, shuffled: shards / TensorDataset", ratio(found, "ours", "memory"), 0.9, True
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files and says nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Not here."""
+
+
+def bench_remote(folder: Path, samples: int, rounds: int) -> Iterator[Line]:
+    """Shards of a server whose copies are in the cache, beside the same shards where they lie."""
+    shards, _ = written(images(samples), folder / "shards", "raw")
+    handler = partial(_Quiet, directory=str(folder / "shards"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    options = registry.get("dataset", "webdataset").model.model_validate(
+        {"name": "webdataset", "path": url, "cache": str(folder / "cache")}
+    )
+    remote = registry.build("dataset", options, on_error="stop")["train"]
+    remote.fetch(np.arange(len(remote)), None)
+    server.shutdown()
+    found = rates({"remote": ours(remote), "local": ours(shards)}, rounds)
+    yield "second epoch of remote shards / local shards", ratio(found, "remote", "local"), 0.95, True
 
 
 def bench_png(folder: Path, samples: int, rounds: int) -> Iterator[Line]:
@@ -277,6 +305,7 @@ def bench_vit(folder: Path, samples: int, rounds: int) -> Iterator[Line]:
 
 BENCHES: dict[str, Callable[[Path, int, int], Iterator[Line]]] = {
     "raw": bench_raw,
+    "remote": bench_remote,
     "png": bench_png,
     "index": bench_index,
     "manifest": bench_manifest,

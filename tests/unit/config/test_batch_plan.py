@@ -61,3 +61,23 @@ def test_what_is_offered_works(size: int, micro: int, world: int) -> None:
 
 def test_positions_are_integers() -> None:
     assert np.issubdtype(BatchPlan.solve(4, 2, 1).positions(0, 0, 3).dtype, np.integer)
+
+
+@given(SMALL, SMALL, SMALL, st.data())
+def test_a_cut_without_some_places_gives_each_other_sample_to_one_rank(
+    micro: int, accumulation: int, world: int, data: st.DataObject
+) -> None:
+    plan = BatchPlan.solve(micro * accumulation * world, micro, world)
+    places = data.draw(st.integers(1, plan.size))
+    left_out = sorted(data.draw(st.sets(st.integers(0, places - 1))))
+    cut = plan.cut(places - len(left_out), left_out)
+    kept = [place for place in range(places) if place not in left_out]
+    for number in range(plan.num_micros(places)):
+        spans = [cut.span(number, rank) for rank in range(world)]
+        for rank, (start, end) in enumerate(spans):
+            assert kept[start:end] == [p for p in plan.positions(number, rank, places) if p in kept]
+        first, last = cut.row(number)
+        assert sum(end - start for start, end in spans) == last - first
+        # gathered: every rank's rows, padded to `micro`, its samples first
+        padded = [row for start, end in spans for row in [*kept[start:end], *[-1] * (micro - end + start)]]
+        assert [padded[row] for row in cut.rows([number])] == kept[first:last]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, product
 
 import numpy as np
 import pytest
@@ -72,6 +72,25 @@ def test_any_layout_and_any_kill_gives_each_sample_once_in_one_order(dataset: Da
         for rank in [*before, *after]:
             rank.close()
         assert seen == whole, f"{first} killed after {killed} batches, then {second}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampling", ["uniform", "blocks"])
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+def test_the_full_product_of_layouts_and_kills(dataset: Dataset, sampling: str, world: int) -> None:
+    whole = advance(layout(dataset, sampling, 1, 0), STEPS)
+    for workers, killed, other, other_workers in product((0, 2), range(STEPS), (1, 2, 3, 4), (0, 2)):
+        before = layout(dataset, sampling, world, workers)
+        seen = advance(before, killed)
+        after = layout(dataset, sampling, other, other_workers)
+        for rank in after:
+            rank.load_state_dict(before[0].state_dict())
+        seen += advance(after, STEPS - killed)
+        for rank in [*before, *after]:
+            rank.close()
+        assert seen == whole, (
+            f"{world} x {workers} workers killed after {killed}, then {other} x {other_workers}"
+        )
 
 
 def test_blocks_touch_few_shards_at_a_time(dataset: Dataset) -> None:
