@@ -11,12 +11,13 @@ from torch import Tensor
 from framework.config.batch_plan import BatchPlan
 from framework.config.schema import DataConfig
 from framework.data.batch import DataSpec
+from framework.data.batch_maker import Place
 from framework.data.dataset import Dataset, Splits
 from framework.data.evaluation import EvaluationLoader
 from framework.data.faults import Reader
 from framework.data.group_weights import shares_of
 from framework.data.groups import GroupTable, column_groups, sample_groups
-from framework.data.loader import Place, TrainLoader
+from framework.data.loader import TrainLoader
 from framework.data.order import Order, make_order
 from framework.data.quarantine import Quarantine
 from framework.data.repeated_order import RepeatedOrder, make_repeated_order

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from framework.data.batch import Batch
+from framework.data.batch_maker import BatchMaker, Place
 from framework.data.dataset import Dataset
 from framework.data.faults import Fault
-from framework.data.loader import BatchMaker, Place
 
 
 class EvaluationLoader:

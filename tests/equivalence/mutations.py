@@ -33,7 +33,7 @@ def reversed_gather(run: Run) -> None:
 
 def counted_fillers(run: Run) -> None:
     """A filler row passes for a sample, in training and in evaluation."""
-    from framework.data.loader import BatchMaker
+    from framework.data.batch_maker import BatchMaker
 
     make = BatchMaker._make
 
