@@ -121,7 +121,13 @@ def test_commands(
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
 def test_yaml(block: Block, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = Path("shown.yaml")
-    if "name" in yaml.safe_load(block.text):
+    values = yaml.safe_load(block.text)
+    if all(isinstance(value, list) for value in values.values()):  # arms of a comparison
+        path.write_text(block.text, encoding="utf-8")
+        words = ["compare", "conf=study/longtail_20", f"arms={path}", "seeds=1", "dry=true"]
+        assert main(words) == 0, capsys.readouterr().err
+        return
+    if "name" in values:
         path.write_text(block.text, encoding="utf-8")
     else:  # a part of a run file
         path.write_text(f"defaults: [vit_rgd, _self_]\n{block.text}", encoding="utf-8")
