@@ -126,7 +126,8 @@ class StepMaker(TorchDataset[GlobalBatch]):
 
     def announce(self, epoch: int, step: int) -> None:
         """Tell the data which files are needed from this step on, so that they can be fetched before."""
-        self.maker.dataset.upcoming(self.order.ahead(epoch, step * self.plan.size))
+        if self.maker.dataset.fetches_ahead:
+            self.maker.dataset.upcoming(self.order.ahead(epoch, step * self.plan.size))
 
     def positions(self, epoch: int, step: int) -> np.ndarray:
         """The samples of a global batch, in order."""

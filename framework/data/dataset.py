@@ -59,6 +59,11 @@ class Dataset(ABC):
         """The samples at `positions` (k,) in words, a text per field; None if only numbers are known."""
         return None
 
+    @property
+    def fetches_ahead(self) -> bool:
+        """Whether it is of use to call `upcoming`."""
+        return False
+
     def upcoming(self, positions: np.ndarray) -> None:
         """The files of the samples at `positions` (k,) are read next, in this order."""
         return

@@ -40,7 +40,7 @@ class EvaluationLoader:
         return -(-self.num_samples // (self.batch_size * self.world.size))
 
     def __iter__(self) -> Iterator[Batch]:
-        starts = self.maker.dataset.runs()
+        starts = self.maker.dataset.runs() if self.maker.dataset.fetches_ahead else None
         if starts is not None:
             self.maker.dataset.upcoming(starts)
         for number in range(len(self)):

@@ -108,6 +108,11 @@ class Mixed(Unfitted):
         found = [text[0] for text in texts if text is not None]
         return found if len(found) == len(texts) else None
 
+    @property
+    def fetches_ahead(self) -> bool:
+        """Whether a part does."""
+        return any(dataset.fetches_ahead for dataset in self.parts.values())
+
     def upcoming(self, positions: np.ndarray) -> None:
         """Each part is told of its own."""
         for number, dataset in enumerate(self.parts.values()):

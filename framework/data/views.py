@@ -81,6 +81,11 @@ class View(Dataset):
         """What the base says of the samples, unless their inputs are changed here."""
         return self.base.readable(positions) if self.input_map is None else None
 
+    @property
+    def fetches_ahead(self) -> bool:
+        """Whether the base does."""
+        return self.base.fetches_ahead
+
     def upcoming(self, positions: np.ndarray) -> None:
         """The base's."""
         self.base.upcoming(positions)

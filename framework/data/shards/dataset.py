@@ -106,6 +106,11 @@ class ShardDataset(Dataset):
             size=self.size, check=self.check, chosen=chosen,
         )  # fmt: skip
 
+    @property
+    def fetches_ahead(self) -> bool:
+        """Whether the store does."""
+        return self.store.fetches_ahead
+
     def upcoming(self, positions: np.ndarray) -> None:
         """Tells the store of the shards."""
         stored = positions if self.chosen is None else self.chosen[positions]

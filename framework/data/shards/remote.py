@@ -31,6 +31,8 @@ class RemoteStore(ShardStore):
         cache: holds the copies.
     """
 
+    fetches_ahead = True
+
     def __init__(self, base: str, cache: Cache) -> None:
         self.base = base
         self.cache = cache

@@ -22,6 +22,9 @@ class ShardStore(ABC):
     and may be asked by several at once, so what it keeps on the disk must be written whole and named last.
     """
 
+    #: whether `upcoming` does anything
+    fetches_ahead = False
+
     @abstractmethod
     def local(self, shard: Shard) -> Path:
         """A local file with the whole content of `shard`.
