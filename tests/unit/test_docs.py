@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from framework.__main__ import main
+from framework.config.schema import RunConfig
 from framework.cli.verbs import VERBS
 from framework.policies import RGD, SampleLosses
 from tests.registrations import rolled_back
@@ -122,7 +123,7 @@ def test_commands(
 def test_yaml(block: Block, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = Path("shown.yaml")
     values = yaml.safe_load(block.text)
-    if all(isinstance(value, list) for value in values.values()):  # arms of a comparison
+    if values.keys().isdisjoint({*RunConfig.model_fields, "defaults"}):  # arms of a comparison
         path.write_text(block.text, encoding="utf-8")
         words = ["compare", "conf=study/longtail_20", f"arms={path}", "seeds=1", "dry=true"]
         assert main(words) == 0, capsys.readouterr().err
