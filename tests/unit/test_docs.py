@@ -16,8 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from framework.__main__ import main
-from framework.config.schema import RunConfig
 from framework.cli.verbs import VERBS
+from framework.config.schema import RunConfig
 from framework.policies import RGD, SampleLosses
 from tests.registrations import rolled_back
 
