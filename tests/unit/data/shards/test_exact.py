@@ -75,6 +75,7 @@ def test_any_layout_and_any_kill_gives_each_sample_once_in_one_order(dataset: Da
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("sampling", ["uniform", "blocks"])
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
 def test_the_full_product_of_layouts_and_kills(dataset: Dataset, sampling: str, world: int) -> None:
