@@ -92,7 +92,10 @@ def test_phases_run_and_hand_on(recipe: Recipe) -> None:
     assert '"checkpoint": "best"' in err
 
 
-def test_killed_in_and_between_phases_it_comes_to_the_same_end(recipe: Recipe) -> None:
+@pytest.mark.parametrize(
+    "places", [["again"], pytest.param(["identify", "between", "again"], marks=pytest.mark.slow)], ids=len
+)
+def test_killed_in_and_between_phases_it_comes_to_the_same_end(places: list[str], recipe: Recipe) -> None:
     words = ["conf=twice.yaml", "identify:train.steps=60", "again:train.steps=120", "evaluate.every_epochs=4"]
     identify, again = Path("killed/identify"), Path("killed/again")
 
@@ -108,15 +111,14 @@ def test_killed_in_and_between_phases_it_comes_to_the_same_end(recipe: Recipe) -
             os.kill(content["pid"], signal.SIGKILL)
         process.wait()
 
-    process = start()
-    wait_for(lambda: state(identify) == "running" and (identify / "checkpoints" / "latest").exists())
-    kill(process, identify)
-    process = start()
-    wait_for(lambda: state(identify) == "finished")
-    kill(process, identify)
-    process = start()
-    wait_for(lambda: state(again) == "running" and (again / "checkpoints" / "latest").exists())
-    kill(process, again)
+    for place in places:
+        run = again if place == "again" else identify
+        process = start()
+        if place == "between":
+            wait_for(lambda: state(identify) == "finished")
+        else:
+            wait_for(lambda run=run: state(run) == "running" and (run / "checkpoints" / "latest").exists())
+        kill(process, run)
     code, out, err = recipe(*words, "out=killed")
     assert code == 0, out + err
     assert len(read_environments(again)) == 2
