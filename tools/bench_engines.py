@@ -42,7 +42,7 @@ from framework.training.assemble import Run, assemble
 from framework.training.guards import StopSignal
 from framework.training.hooks import RunHeader
 from framework.training.loop import advance
-from framework.training.step import Step
+from framework.training.samples import Gather
 
 ENGINES = ("ddp", "fsdp", "zero0", "zero1", "zero2", "zero3", "zero3_offload")
 #: the ViT of vit_rgd, and one whose step is mostly arithmetic; and steps per block
@@ -196,8 +196,8 @@ def timed(policy: Policy, spent: dict[str, float]) -> Iterator[None]:
 
         return wrapped
 
-    gather = Step._gather
-    Step._gather = counted(gather, "gather")  # type: ignore[method-assign]
+    gather = Gather.__call__
+    Gather.__call__ = counted(gather, "gather")  # type: ignore[method-assign]
     kind: Any = type(policy)
     methods = ("update", "weights", "state_dict")
     originals = {name: getattr(kind, name) for name in methods}
@@ -206,7 +206,7 @@ def timed(policy: Policy, spent: dict[str, float]) -> Iterator[None]:
     try:
         yield
     finally:
-        Step._gather = gather  # type: ignore[method-assign]
+        Gather.__call__ = gather  # type: ignore[method-assign]
         for name, original in originals.items():
             setattr(kind, name, original)
 

@@ -7,14 +7,13 @@ With SAM the gradient is that at the worst point near the weights: the middle pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from framework.config.batch_plan import BatchPlan, Cut
+from framework.config.batch_plan import BatchPlan
 from framework.config.schema import SamConfig
 from framework.data.batch import Batch, GlobalBatch
 from framework.engines.base import Engine
@@ -25,6 +24,7 @@ from framework.training.guards import NonFiniteGuard
 from framework.training.progress import Progress
 from framework.training.regularization import Regularization
 from framework.training.sam import AscentPass, DescentPass
+from framework.training.samples import Gather, joined, no_samples, own_samples
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Step:
         """Take one step on the global batch, or skip it when its numbers are not finite."""
         batch = batch.to(self.engine.device)
         if not batch.num_samples:
-            return _skipped(_nothing(self.engine.device))  # no sample of it could be read
+            return _skipped(no_samples(self.engine.device))  # no sample of it could be read
         before = self.policy.state_dict()
         buffers = [buffer.clone() for buffer in self._buffers]
         self.engine.zero_grad()
@@ -90,6 +90,11 @@ class Step:
             buffer.copy_(value)
         self.engine.zero_grad()
         return replace(result, taken=False)
+
+    @cached_property
+    def gather(self) -> Gather:
+        """Brings the losses of all ranks together."""
+        return Gather(self.engine, self.plan)
 
     @cached_property
     def _buffers(self) -> list[Tensor]:
@@ -128,14 +133,14 @@ class Step:
         if len(batch.micros) == 1:
             losses, micro = self._losses(batch.micros[0], last=True)
             graphs = [losses]
-            samples = self._gather([micro], graphs, cut)
+            samples = self.gather([micro], graphs, cut)
         else:
             # Holding the graphs of several micro-batches would be wrong under DDP and ZeRO-3 and large
             # everywhere, so the losses are computed twice, with the same random numbers.
             graphs = []
             with self.engine.preserved_state(), torch.no_grad():
                 first_pass = [self._losses(micro) for micro in batch.micros]
-                samples = self._gather(
+                samples = self.gather(
                     [micro for _, micro in first_pass],
                     [losses for losses, _ in first_pass],
                     cut,
@@ -157,12 +162,12 @@ class Step:
         micros: list[Batch] = []
         for number, plain in enumerate(batch.micros):
             losses, micro = self._losses(plain, last=number == len(batch.micros) - 1)
-            own = self._own(micro, losses, batch.num_samples)
+            own = own_samples(micro, losses, batch.num_samples)
             weights = self._checked(policy.weights(own), own)
             self._backward(losses, weights, micro)
             all_losses.append(losses)
             micros.append(micro)
-        samples = self._gather(micros, all_losses, self.plan.cut(batch.num_samples, batch.left_out))
+        samples = self.gather(micros, all_losses, self.plan.cut(batch.num_samples, batch.left_out))
         if not self.guard.losses_ok(samples, self.progress):
             return _skipped(samples)
         if len(weights) < len(samples.loss):
@@ -178,7 +183,7 @@ class Step:
         penalties = torch.zeros((), device=self.engine.device)
         for number, plain in enumerate(batch.micros):
             losses, micro = self._losses(plain, last=number == len(batch.micros) - 1)
-            samples = self._gather([micro], [losses], cut, first=number)
+            samples = self.gather([micro], [losses], cut, first=number)
             if not self.guard.losses_ok(samples, self.progress):
                 return _skipped(samples)
             first, last = cut.row(number)
@@ -193,7 +198,7 @@ class Step:
             self._backward(losses, factors[start - first : end - first], micro)
             parts.append(samples)
             all_weights.append(weights)
-        return _taken(_joined(parts), torch.cat(all_weights), penalties)
+        return _taken(joined(parts), torch.cat(all_weights), penalties)
 
     def _losses(self, micro: Batch, *, last: bool = False) -> tuple[Tensor, Batch]:
         """Losses (micro,), and the batch with the columns that are for the policy in `extra`.
@@ -231,56 +236,6 @@ class Step:
     def _backward(self, losses: Tensor, weights: Tensor, micro: Batch) -> None:
         self.engine.backward(micro.keep_valid(losses), weights)
 
-    def _own(self, micro: Batch, losses: Tensor, num_samples: int) -> SampleLosses:
-        """This rank's part of the global batch, as a policy that needs no batch sees it."""
-        return SampleLosses(
-            micro.keep_valid(losses.detach()),
-            micro.keep_valid(micro.groups),
-            micro.keep_valid(micro.index),
-            num_samples,
-            {name: micro.keep_valid(values) for name, values in micro.extra.items()},
-        )
-
-    def _gather(
-        self, micros: Sequence[Batch], losses: Sequence[Tensor], cut: Cut, first: int = 0
-    ) -> SampleLosses:
-        """The samples of every rank in canonical order: micro-batch by micro-batch, rank by rank.
-
-        `micros` are those of `cut` from number `first` on.
-        """
-        rows = [
-            {
-                "loss": (loss if loss.dim() == 1 else loss[:, 0]).detach(),
-                "groups": micro.groups,
-                "index": micro.index,
-                **micro.extra,
-            }
-            for micro, loss in zip(micros, losses, strict=True)
-        ]
-        world, micro_size = self.engine.world.size, self.plan.micro
-        numbers = range(first, first + len(micros))
-        num_samples = cut.row(numbers[-1])[1] - cut.row(first)[0]
-        if world == 1:
-            kept = [
-                {name: micro.keep_valid(column) for name, column in row.items()}
-                for micro, row in zip(micros, rows, strict=True)
-            ]
-            columns = {name: _concatenated([row[name] for row in kept]) for name in rows[0]}
-        else:
-            padded = {name: torch.cat([_padded(row[name], micro_size) for row in rows]) for name in rows[0]}
-            # Rank after rank as gathered; where a batch is short, what follows its samples is filler.
-            columns = {
-                name: values.view(world, len(rows), micro_size).transpose(0, 1).reshape(-1)
-                for name, values in self.engine.gather(padded).items()
-            }
-            filled: slice | Tensor = slice(num_samples)
-            if cut.left_out:
-                filled = torch.from_numpy(cut.rows(numbers)).to(self.engine.device)
-            columns = {name: values[filled] for name, values in columns.items()}
-        loss, groups, index = columns.pop("loss"), columns.pop("groups"), columns.pop("index")
-        assert len(loss) == num_samples, f"{num_samples} samples were announced, {len(loss)} came"
-        return SampleLosses(loss, groups, index, num_samples, columns)
-
 
 def _taken(samples: SampleLosses, weights: Tensor, penalty: Tensor) -> StepResult:
     objective = (weights * samples.loss).sum() + penalty
@@ -290,26 +245,3 @@ def _taken(samples: SampleLosses, weights: Tensor, penalty: Tensor) -> StepResul
 def _skipped(samples: SampleLosses) -> StepResult:
     zero = samples.loss.new_zeros(())
     return StepResult(samples, None, zero, zero, zero, False)
-
-
-def _nothing(device: torch.device) -> SampleLosses:
-    ids = torch.zeros(0, dtype=torch.int64, device=device)
-    return SampleLosses(torch.zeros(0, device=device), ids, ids, 0)
-
-
-def _concatenated(parts: Sequence[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
-
-
-def _padded(rows: Tensor, length: int) -> Tensor:
-    return rows if len(rows) == length else torch.nn.functional.pad(rows, (0, length - len(rows)))
-
-
-def _joined(parts: list[SampleLosses]) -> SampleLosses:
-    return SampleLosses(
-        _concatenated([part.loss for part in parts]),
-        _concatenated([part.groups for part in parts]),
-        _concatenated([part.index for part in parts]),
-        sum(part.num_samples for part in parts),
-        {name: _concatenated([part.extra[name] for part in parts]) for name in parts[0].extra},
-    )
