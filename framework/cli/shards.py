@@ -13,7 +13,8 @@ Started again, writing goes on where it was stopped.
   --images        raw: 8-bit pixels as they are (fast to read); png: compressed; float: float32
   --split         only these splits
   --workers       background processes
-  PATTERN         shards as in a shell: train-{000..127}.tar, test-*.tar; SPLIT is train unless given
+  PATTERN         shards as in a shell: train-{000..127}.tar, test-*.tar, https://host/{0..9}.tar;
+                  SPLIT is train unless given
   --input         extension of the members to train on; without it the first image, array, tensor or text
   --label         cls, txt, or a key of the .json members; without it cls, else the key `label`
   --columns       keys of the .json members to form groups of
@@ -122,12 +123,15 @@ def _index(arguments: Arguments) -> int:
     out = _out(arguments)
     if arguments.conf is not None:
         raise UserError("shards index takes patterns of shards and no configuration")
+    from framework.data.shards.download import is_remote
     from framework.data.shards.foreign import index_shards
     from framework.data.shards.patterns import files
 
     found: dict[str, list[str]] = {}
-    for word in [*(f"train={name}" for name in arguments.names), *arguments.overrides]:
-        split, _, pattern = word.partition("=")
+    for word in [*arguments.names, *arguments.overrides]:
+        # a URL may hold a `=` of its own
+        named = "=" in word and not is_remote(word)
+        split, pattern = word.split("=", 1) if named else ("train", word)
         if split not in ("train", "validation", "test"):
             raise UserError(f"'{split}' is no split{nearest(split, ['train', 'validation', 'test'])}")
         try:

@@ -6,6 +6,7 @@ import hashlib
 import re
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from framework.errors import DataError
@@ -48,6 +49,30 @@ class Source:
             try:
                 content: bytes = files.cat_file(path)
                 return content
+            except (FileNotFoundError, PermissionError) as error:
+                raise DataError(f"{url}: {_said(error)}") from error
+            except Exception as error:  # every file system has errors of its own
+                reason = _said(error)
+        raise DataError(f"{url}: {self.attempts} attempts failed, the last: {reason}")
+
+    def save(self, url: str, path: Path) -> None:
+        """Write the file at `url`, of which nothing is known yet, to `path`.
+
+        Raises:
+            DataError: it cannot be had.
+        """
+        files, place = _opened(url, self.timeout_seconds)
+        reason = ""
+        for failures in range(self.attempts):
+            _wait(failures)
+            try:
+                size = files.size(place)
+                with path.open("wb") as file:
+                    if size is None:
+                        file.write(files.cat_file(place))
+                    for start in range(0, size or 0, _PIECE):
+                        file.write(_piece(files, place, start, size))
+                return
             except (FileNotFoundError, PermissionError) as error:
                 raise DataError(f"{url}: {_said(error)}") from error
             except Exception as error:  # every file system has errors of its own

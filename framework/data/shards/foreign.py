@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from framework.data.batch import DataSpec
 from framework.data.shards import tar
 from framework.data.shards.content import ShardContent, joined, read_content
 from framework.data.shards.decode import DECODERS, array_header, kind_of
+from framework.data.shards.download import Source, is_remote
 from framework.data.shards.index import compact, write_index
 from framework.data.shards.manifest import Groups, InputField, Manifest, Shard, Split
 from framework.data.shards.metadata import SINGLE, Facts, name_of, read_facts
@@ -36,10 +39,30 @@ class _Reading:
         self.member = member
         self.origins = origins
 
-    def __call__(self, path: Path) -> Found:
-        return Found(
-            read_content(path, [self.member]), read_facts(path, self.origins) if self.origins else []
-        )
+    def __call__(self, name: str) -> Found:
+        with at_hand(name) as path:
+            return Found(
+                read_content(path, [self.member]), read_facts(path, self.origins) if self.origins else []
+            )
+
+
+@contextmanager
+def at_hand(name: str) -> Iterator[Path]:
+    """The shard `name` as a local file; inside, errors speak of `name`.
+
+    Raises:
+        DataError: it cannot be had.
+    """
+    if not is_remote(name):
+        yield Path(name)
+        return
+    with tempfile.TemporaryDirectory(prefix="shard-") as folder:
+        path = Path(folder) / "shard.tar"
+        Source().save(name, path)
+        try:
+            yield path
+        except DataError as error:
+            raise DataError(str(error).replace(str(path), name)) from error
 
 
 def index_shards(
@@ -55,7 +78,7 @@ def index_shards(
     """Read every shard once and write index and manifest into `folder`; the shards stay where they are.
 
     Args:
-        files: split -> paths of its shards, in order.
+        files: split -> paths or URLs of its shards, in order; those of a server are read once each.
         folder: made if it does not exist.
         member: extension of the input; None takes the first image, else array, tensor or text.
         label: `cls`, `txt` or a key of the .json member; None looks for `cls`, then for the key `label`.
@@ -67,11 +90,12 @@ def index_shards(
         DataError: a shard is broken, or holds no such member or value; names all faults.
         UserError: the folder cannot be written.
     """
-    paths = [Path(file) for shards in files.values() for file in shards]
-    sample = _first_sample(paths[0])
-    member = member or _input_member(paths[0], sample)
-    kind_of(member)
-    label = label or _label(paths[0], sample)
+    paths = [file for shards in files.values() for file in shards]
+    with at_hand(paths[0]) as first:
+        sample = _first_sample(first)
+        member = member or _input_member(first, sample)
+        kind_of(member)
+        label = label or _label(first, sample)
     reading = _Reading(member, [label, *columns])
     found: list[Found] = []
     faults: list[str] = []
@@ -84,7 +108,8 @@ def index_shards(
     if faults:
         raise DataError("\n  ".join([f"{len(faults)} bad shard{'s' * (len(faults) > 1)}:", *faults]))
     _check_members(paths, found, member)
-    field = _field(paths[0], found, member)
+    with at_hand(paths[0]) as first:
+        field = _field(first, found, member)
     return _write(files, folder, found, field, label, columns)
 
 
@@ -127,7 +152,7 @@ def _label(path: Path, sample: Mapping[str, int]) -> str:
     )
 
 
-def _check_members(paths: Sequence[Path], found: Sequence[Found], member: str) -> None:
+def _check_members(paths: Sequence[str], found: Sequence[Found], member: str) -> None:
     """Raises DataError for samples without the input, all shards together."""
     faults = []
     for path, one in zip(paths, found, strict=True):
@@ -269,6 +294,8 @@ def _column(facts: Sequence[Facts]) -> tuple[tuple[str, ...], list[np.ndarray]]:
 
 def _file(path: str, folder: Path) -> str:
     """How the manifest in `folder` names a shard."""
+    if is_remote(path):
+        return path
     absolute = Path(path).absolute()
     inside = absolute.is_relative_to(folder.absolute())
     return str(absolute.relative_to(folder.absolute())) if inside else str(absolute)

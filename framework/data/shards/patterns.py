@@ -6,6 +6,8 @@ import glob
 import re
 from collections.abc import Iterable
 
+from framework.data.shards.download import is_remote
+
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)$")
 _MOST = 10_000_000
@@ -48,14 +50,14 @@ def local_path(name: str) -> str:
 
 
 def files(pattern: str) -> list[str]:
-    """The local files that braces and wildcards name, those of a wildcard sorted.
+    """The files that braces and wildcards name, those of a wildcard sorted; URLs have braces alone.
 
     Raises:
         ValueError: braces do not match, or a wildcard finds nothing.
     """
     found: list[str] = []
     for name in map(local_path, expand(pattern)):
-        if any(character in name for character in "*?["):
+        if not is_remote(name) and any(character in name for character in "*?["):
             matches = sorted(glob.glob(name))  # noqa: PTH207
             if not matches:
                 raise ValueError(f"no file matches '{name}'")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from framework.__main__ import main
 from framework.config.batch_plan import BatchPlan
 from framework.data.dataset import Dataset, Splits
 from framework.data.faults import BadSampleError
@@ -242,3 +243,23 @@ def test_a_manifest_may_name_urls(server: Server, tmp_path: Path) -> None:
     assert hashlib.sha256((server.folder / "train-000001.tar").read_bytes()).hexdigest() in copies(
         tmp_path / "cache"
     )
+
+
+def test_shards_of_a_server_are_indexed_here_and_read_from_there(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [shard.file for shard in shards(server)]
+    server.faults[files[0]] = ["drop", 503]
+    pattern = f"{server.url}/{{{','.join(files)}}}"
+    assert main(["shards", "index", pattern, "--out", str(tmp_path / "here")]) == 0
+    splits = component(
+        "dataset", "webdataset", path=str(tmp_path / "here"), cache=str(tmp_path / "cache"), timeout_seconds=1
+    )
+    assert sorted(contents(splits["train"], list(range(N)))) == list(range(N))
+    manifest = json.loads((tmp_path / "here" / "manifest.json").read_text())["splits"]["train"]["shards"]
+    assert [(s["file"], s["sha256"]) for s in manifest] == [
+        (f"{server.url}/{s.file}", s.sha256) for s in shards(server)
+    ]
+    (server.folder / files[1]).unlink()
+    assert main(["shards", "index", pattern, "--out", str(tmp_path / "again")]) == 2
+    assert f"{server.url}/{files[1]}: there is no such file" in capsys.readouterr().err
