@@ -201,7 +201,7 @@ def storage(request: pytest.FixtureRequest) -> Iterator[list[str]]:
 
 
 def test_several_commands_share_the_work(sweep: Sweep, storage: list[str]) -> None:
-    words = [*SPACE, *SHORT, "trials=6", "jobs=1", "out=s", *storage]
+    words = [*SPACE, *SHORT, "trials=6", "jobs=1", "pruner=none", "out=s", *storage]
     processes = [start(*words), start(*words)]
     assert [process.wait(240) for process in processes] == [0, 0]
     rows = trials(Path("s"))
