@@ -10,7 +10,7 @@ from torch import Tensor
 
 from framework.options import NonNegative
 from framework.policies.base import Policy, SampleLosses
-from framework.policies.groups import expected_one, training_counts
+from framework.policies.groups import distribution, expected_one, training_counts
 from framework.registry import register
 
 
@@ -18,10 +18,11 @@ from framework.registry import register
 class Importance(Policy):
     """Inverse-frequency weights: with power 1, every group counts as much as any other in expectation.
 
-    A sample of group g weighs c / n_g^power, n_g its training count and c such that the expected weight
-    of a sampled sample is 1: with uniform sampling and power 1 this is n / (groups * n_g), the RW
-    baseline of Idrissi et al. (CLeaR 2022, arXiv 2110.14503; facebookresearch/BalancingGroups). Do not
-    combine it with group-balanced sampling, which has the same effect by itself.
+    A sample of group g weighs c / s_g^power, s_g the group's share of the samples drawn and c such that
+    the expected weight of a drawn sample is 1: with uniform sampling and power 1 this is
+    n / (groups * n_g), the RW baseline of Idrissi et al. (CLeaR 2022, arXiv 2110.14503;
+    facebookresearch/BalancingGroups). Under group-balanced sampling, which has the same effect, all
+    weights are 1: what is balanced already is not balanced twice.
 
     Args:
         power: 0 is ERM, 1 the inverse frequency, 0.5 its square root.
@@ -40,7 +41,8 @@ class Importance(Policy):
         power: NonNegative = 1.0,
     ) -> None:
         counts = training_counts(group_counts)
-        logits = torch.where(counts > 0, -power * counts.clamp(min=1.0).log(), -torch.inf)
+        shares = distribution("group_shares", counts if group_shares is None else group_shares, counts)
+        logits = torch.where(shares > 0, -power * shares.log(), -torch.inf)
         self.group_weights = expected_one((logits - logits.max()).exp(), counts, group_shares)
 
     def weights(self, samples: SampleLosses) -> Tensor:

@@ -68,6 +68,9 @@ def test_the_expected_weight_follows_the_sampler() -> None:
     shares = [0.2, 0.2, 0.6, 0.0]
     found = Importance(COUNTS, shares).group_weights
     assert float(found @ torch.tensor(shares).double()) == pytest.approx(1.0)
+    assert torch.allclose(found, torch.tensor([1 / 0.6, 1 / 0.6, 1 / 1.8, 0.0]).double())
+    balanced = Importance(COUNTS, [1 / 3, 1 / 3, 1 / 3, 0.0]).group_weights
+    assert torch.allclose(balanced, torch.tensor([1.0, 1.0, 1.0, 0.0]).double())
     with pytest.raises(ValueError, match="group_shares"):
         Importance(COUNTS, [1.0, 0.0])
 
