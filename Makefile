@@ -36,7 +36,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "setting up $(VENV): about 2 GB, once"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch
-	$(PIP) -e '.[deepspeed,huggingface]'
+	$(PIP) -e '.[deepspeed,huggingface,sweep]'
 	touch $@
 
 # and what the tests need beside it
