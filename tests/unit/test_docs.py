@@ -24,6 +24,8 @@ from tests.registrations import rolled_back
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 README = ROOT / "README.md"
+#: verbs that start runs of their own
+STUDIES = ("compare", "sweep", "recipe")
 #: a word of a command that stands for something the reader has
 PLACEHOLDER = re.compile(r"…|\.\.\.|\b[A-Z]{3,}\b")
 
@@ -100,6 +102,8 @@ def test_commands(
     trains = words[0] not in VERBS
     if shown:
         monkeypatch.chdir(ROOT)  # it reads only, and the output names the files of the checkout
+    elif words[0] in STUDIES and "dry=true" not in words:
+        words = [*words, "dry=true"]  # hundreds of runs
     elif "launch=local" in words:
         # tests/launch starts processes; each takes seconds to import what it needs.
         words = ["show", *(words if trains else words[1:])]
