@@ -98,6 +98,7 @@ class Engine(ABC):
     def drawn_again(self) -> AbstractContextManager[None]:
         """On exit the random numbers that were drawn inside are those that come next."""
 
+    @abstractmethod
     def perturbed(
         self, rho: float, *, adaptive: bool = False, add_gradient: bool = False
     ) -> AbstractContextManager[None]:
@@ -110,7 +111,6 @@ class Engine(ABC):
             adaptive: multiply each element of the gradient by its weight, and the step once more.
             add_gradient: on exit add the forgotten gradient to that of the passes made inside.
         """
-        raise NotImplementedError
 
     @abstractmethod
     def preserved_state(self) -> AbstractContextManager[None]:

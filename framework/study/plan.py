@@ -17,42 +17,28 @@ from framework.errors import ConfigError, Problem
 from framework.run_folder import is_run_folder, read_status
 from framework.run_folder.same_run import differences, saved_config
 from framework.study.grid import Choice, Grid
+from framework.study.training import Training
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One run.
+class Trial(Training):
+    """One run of a comparison or a sweep.
 
     Attributes:
         arm: what it belongs to.
         candidate: the values that are tried in it.
         seed: its seed.
-        folder: its run folder; what it prints is in a text file beside it.
-        words: the command line after `python -m framework`.
     """
 
     arm: Choice
     candidate: Choice
     seed: int
-    folder: Path
-    words: tuple[str, ...]
 
     @property
     def name(self) -> str:
         """For a reader: arm, candidate and seed."""
         names = [name for name in (self.arm.name, self.candidate.name) if name]
         return ", ".join([*names, f"seed {self.seed}"])
-
-    @property
-    def log(self) -> Path:
-        """What the run prints."""
-        return self.folder.with_name(f"log-{self.folder.name}.txt")
-
-    @property
-    def complete(self) -> bool:
-        """Whether the run is finished, or stopped early by its own rule."""
-        status = read_status(self.folder)
-        return status is not None and status.complete
 
 
 @dataclass(frozen=True)
@@ -96,7 +82,7 @@ class Plan:
             f"seed={seed}",
             f"run.dir={quoted(str(folder))}",
         )
-        return Trial(arm, candidate, seed, folder, words)
+        return Trial(arm, candidate, seed, folder=folder, words=words)
 
     def trials(self) -> Iterator[Trial]:
         """Those that are certain to run: all where nothing is tuned, else every candidate on `tune_seeds`."""

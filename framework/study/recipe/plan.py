@@ -14,38 +14,19 @@ from framework.config.provenance import COMMAND_LINE
 from framework.config.sources import shown
 from framework.errors import ConfigError, Problem
 from framework.registry import ComponentConfig, registry
-from framework.run_folder import read_status
 from framework.run_folder.same_run import differences
 from framework.study.plan import quoted
 from framework.study.recipe.file import OWN, Recipe
+from framework.study.training import Training
 
 RECIPE = "recipe.json"
 
 
 @dataclass(frozen=True)
-class Training:
-    """The run of a phase.
-
-    Attributes:
-        name: of the phase.
-        folder: the run folder; what the run prints is in a text file beside it.
-        words: the command line after `python -m framework`.
-    """
+class PhaseTraining(Training):
+    """The run of the phase `name`."""
 
     name: str
-    folder: Path
-    words: tuple[str, ...]
-
-    @property
-    def log(self) -> Path:
-        """What it prints."""
-        return self.folder.with_name(f"log-{self.folder.name}.txt")
-
-    @property
-    def complete(self) -> bool:
-        """Whether the run is finished, or stopped early by its own rule."""
-        status = read_status(self.folder)
-        return status is not None and status.complete
 
 
 @dataclass(frozen=True)
@@ -79,12 +60,12 @@ class Making:
 class Phase:
     """A phase with its configuration, validated."""
 
-    training: Training
+    training: PhaseTraining
     makings: tuple[Making, ...]
     loaded: LoadedConfig
 
     @property
-    def jobs(self) -> tuple[Training | Making, ...]:
+    def jobs(self) -> tuple[PhaseTraining | Making, ...]:
         """The run, then what is made of it."""
         return (self.training, *self.makings)
 
@@ -207,7 +188,8 @@ def _words(recipe: Recipe, phase: str, folder: Path) -> list[tuple[str, str]]:
 def _phase(recipe: Recipe, name: str, folder: Path, overrides: Sequence[str], loaded: LoadedConfig) -> Phase:
     run_dir = folder / name
     config = recipe.config.phases[name]
-    training = Training(name, run_dir, (f"conf={config.conf}", *overrides, f"run.dir={quoted(str(run_dir))}"))
+    words = (f"conf={config.conf}", *overrides, f"run.dir={quoted(str(run_dir))}")
+    training = PhaseTraining(name, folder=run_dir, words=words)
     makings = []
     for section in config.makes:
         path = artifact_path(run_dir, section.name, _kind(section.name).suffix)

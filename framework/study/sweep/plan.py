@@ -89,7 +89,7 @@ class SweepPlan:
             f"evaluate.final=[{self.split}]",
             f"run.dir={quoted(str(folder))}",
         )
-        return Trial(Choice(f"trial {number}", overrides), _NOTHING, seed, folder, words)
+        return Trial(Choice(f"trial {number}", overrides), _NOTHING, seed, folder=folder, words=words)
 
     def load(self, parameters: Mapping[str, Value]) -> LoadedConfig:
         """The configuration that a trial stands for, with the first seed, test evaluation included."""
