@@ -19,7 +19,7 @@ VERBS = {
     "evaluate": "measure a finished run on the test split, or another one",
     "report": "one HTML file with everything about a run: verdict, curves, groups, samples",
     "watch": "follow a run from another terminal: progress, curves, groups, policy state",
-    "export": "the weights of a run as safetensors, or those its policy gives the groups",
+    "export": "the weights of a run's model as safetensors",
     "produce": "what a next run needs of a finished one: errors, losses, policy state, a new last layer",
     "recipe": "runs that build on each other, such as JTT, DFR and DoReMi, in one go",
     "shards": "the samples of a configuration as WebDataset shards; checks and indexes such shards",

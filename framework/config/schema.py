@@ -48,8 +48,8 @@ class SamplingConfig(Section):
     up_weight: Natural = 1
     """For `repeated`: how often a sample comes beside the one time, for each 1 in the file."""
     weights: dict[str, NonNegative] | str | None = None
-    """For `weighted`: the weight of every group by name, or a JSON file of them, as `export --policy`
-    writes it; they are divided by their sum."""
+    """For `weighted`: the weight of every group by name, or a JSON file of them, as
+    `produce RUN policy_state` writes it; they are divided by their sum."""
     by: list[str] | None = None
     """For `weighted`: the columns whose combinations have the weights; null takes data.groups."""
 

@@ -1,4 +1,4 @@
-"""Weights of groups by name, in a configuration or in a JSON file that a run can export."""
+"""Weights of groups by name, in a configuration or in a JSON file that is made of a run."""
 
 from __future__ import annotations
 

@@ -88,13 +88,17 @@ def test_errors_and_losses_are_those_of_the_weights(run: Path) -> None:
     assert losses == pytest.approx(F.cross_entropy(logits, targets, reduction="none").numpy(), abs=1e-6)
 
 
-def test_the_policy_state_is_what_the_run_came_to(run: Path, tmp_path: Path) -> None:
+def test_the_policy_state_draws_the_samples_of_the_next_run(run: Path, tmp_path: Path, capsys: Any) -> None:
     assert main(["produce", str(run), "policy_state", f"out={tmp_path}/mixture.json"]) == 0
     last = [r for r in comparable(run / "metrics.jsonl") if r["event"] == "policy"][-1]["q"]
     mixture = read_weights(str(tmp_path / "mixture.json"))
     assert list(mixture) == list(last)
     assert list(mixture.values()) == pytest.approx(list(last.values()), abs=1e-9)
     assert sum(mixture.values()) == pytest.approx(1)
+    drawn = ["data.sampling.name=weighted", f"data.sampling.weights={tmp_path}/mixture.json"]
+    assert main(["check", f"conf={run}", "run.dir=null", *drawn]) == 0
+    assert main(["check", f"conf={run}", "run.dir=null", *drawn, "data.groups=[label]"]) == 2
+    assert "data.sampling.weights  no group" in capsys.readouterr().err
 
 
 def test_the_last_layer_is_the_mean_of_balanced_regressions(run: Path, tmp_path: Path) -> None:
