@@ -12,6 +12,7 @@ from pathlib import Path
 
 from framework.errors import PluginError
 from framework.options import nearest
+from framework.paths import is_file
 from framework.registry import registry
 
 FOLDER = Path("plugins")
@@ -60,10 +61,7 @@ def _load(name: str) -> None:
 def _find_file(name: str) -> Path | None:
     candidates = [Path(name)] if name.endswith(".py") else [Path(name, "__init__.py")] if "/" in name else []
     candidates += [FOLDER / f"{name}.py", FOLDER / name / "__init__.py"]
-    try:
-        return next((path.resolve() for path in candidates if path.is_file()), None)
-    except OSError:  # for example a name that is longer than any file's
-        return None
+    return next((path.resolve() for path in candidates if is_file(path)), None)
 
 
 def _import_file(name: str, file: Path) -> None:

@@ -37,7 +37,7 @@ class Arguments:
             ConfigError: the configuration has faults.
         """
         if self.conf is None:
-            raise UserError(f"conf=FILE is missing{listed(available()).replace('one of', 'available')}")
+            raise UserError(f"conf=FILE is missing{listed(available(), 'available')}")
         return load(self.conf, self.overrides, world_size=World.detect().size)
 
     def expect_names(self, low: int, high: int, usage: str) -> None:

@@ -76,7 +76,7 @@ def _compare_arms(
     from framework.study.plan import check_runs, make_plan
 
     if arguments.conf is None:
-        raise UserError(f"conf=FILE is missing{listed(available()).replace('one of', 'available')}")
+        raise UserError(f"conf=FILE is missing{listed(available(), 'available')}")
     try:
         named = read_arms(options.arms) if options.arms is not None else []
         grid = expand(others, OPTIONS, named)

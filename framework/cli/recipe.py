@@ -38,7 +38,7 @@ def main(words: Sequence[str]) -> int:
     if World.detect().size > 1:
         raise UserError("recipe starts the processes itself: run it without torchrun, srun or mpirun")
     if arguments.conf is None:
-        raise UserError(f"conf=FILE is missing{listed(recipes()).replace('one of', 'available')}")
+        raise UserError(f"conf=FILE is missing{listed(recipes(), 'available')}")
     mine = [word for word in arguments.overrides if word.partition("=")[0] in OPTIONS]
     out, threads, dry = _options(mine)
     # Imports pydantic models of all artifacts, which a mistyped option need not wait for.

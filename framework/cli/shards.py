@@ -189,7 +189,7 @@ def _out(arguments: Arguments) -> Path:
 
 def _workers(arguments: Arguments) -> int:
     text = arguments.flags.get("workers", "0")
-    if not text.isdigit():
+    if not text.isdecimal():
         raise UserError(f"--workers must be a number of processes, not '{text}'")
     return int(text)
 

@@ -70,7 +70,7 @@ def main(words: Sequence[str]) -> int:
     if World.detect().size > 1:
         raise UserError("sweep starts the processes itself: run it without torchrun, srun or mpirun")
     if arguments.conf is None:
-        raise UserError(f"conf=FILE is missing{listed(available()).replace('one of', 'available')}")
+        raise UserError(f"conf=FILE is missing{listed(available(), 'available')}")
     mine = [word for word in arguments.overrides if word.partition("=")[0] in OPTIONS]
     problems: list[Problem] = []
     options = _options(mine, problems)

@@ -43,8 +43,8 @@ class BatchPlan:
             return BatchPlan(size, size // world_size, 1, world_size)
         row = micro * world_size
         if size % row:
-            divisors = [m for m in range(1, size // world_size + 1) if size % (m * world_size) == 0]
-            fits = min(divisors, key=lambda m: abs(m - micro), default=None)
+            smaller = (m for m in range(min(micro, size), 0, -1) if size % (m * world_size) == 0)
+            fits = None if size % world_size else next(smaller)
             below, above = size // row * row, -(-size // row) * row
             offer = f"batch.size={' or '.join(str(s) for s in (below, above) if s)}"
             if fits is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from framework.errors import ConfigError, Problem
 from framework.options import nearest
+from framework.paths import is_file, is_folder
 
 PACKAGE = Path(__file__).resolve().parent.parent
 GROUPS = ("data", "model", "task", "policy", "optimizer", "schedule", "engine", "reporting")
@@ -34,11 +35,11 @@ class SearchPath:
     def find(self, name: str) -> Path | None:
         """The file of `policy/rgd` or `base`."""
         candidates = (folder / f"{name.removesuffix('.yaml')}.yaml" for folder in self.folders)
-        return next((path for path in candidates if _is_file(path)), None)
+        return next((path for path in candidates if is_file(path)), None)
 
     def is_group(self, name: str) -> bool:
         """Whether `name` is a folder of options."""
-        return bool(name) and any(_is_dir(folder / name) for folder in self.folders)
+        return bool(name) and any(is_folder(folder / name) for folder in self.folders)
 
     def options(self, group: str) -> list[str]:
         """The files of a group, or the top-level ones for an empty name."""
@@ -80,8 +81,8 @@ def locate(conf: str, offered: Callable[[], list[str]] = available) -> Path:
         ConfigError: there is no such file; the message offers the nearest name.
     """
     path = Path(conf)
-    if not conf or not _is_file(path):
-        if conf and _is_file(path / RUN_CONFIG):
+    if not conf or not is_file(path):
+        if conf and is_file(path / RUN_CONFIG):
             return path / RUN_CONFIG
         path = _by_name(conf, offered)
     if path.suffix != ".yaml":
@@ -95,42 +96,28 @@ def locate_arms(file: str) -> Path:
     Raises:
         ConfigError: there is no such file; the message offers the nearest name.
     """
-    if file.endswith(".yaml") and _is_file(Path(file)):
+    if file.endswith(".yaml") and is_file(Path(file)):
         return Path(file)
     search = SearchPath((Path("conf").resolve(), shipped()))
     found = search.find(f"{ARMS}/{file}") if file else None
     if found is None:
         names = search.options(ARMS)
-        known = listed(names).replace("one of", "available")
-        raise ConfigError([Problem("arms", f"no file of arms '{file}'{nearest(file, names)}{known}")])
+        message = f"no file of arms '{file}'{nearest(file, names)}{listed(names, 'available')}"
+        raise ConfigError([Problem("arms", message)])
     return found
 
 
 def _by_name(conf: str, offered: Callable[[], list[str]]) -> Path:
     name = conf.removesuffix(".yaml")
     found = (folder / f"{name}.yaml" for folder in (Path("conf"), shipped()))
-    path = next((path for path in found if name and _is_file(path)), None)
-    if path is None and conf and _is_dir(Path(conf)):
+    path = next((path for path in found if name and is_file(path)), None)
+    if path is None and conf and is_folder(Path(conf)):
         raise ConfigError([Problem("", f"{conf} is a folder without {RUN_CONFIG}, so not a run")])
     if path is None:
         names = offered()
-        listed = f" (available: {', '.join(names)})" if names else ""
-        raise ConfigError([Problem("", f"no configuration '{conf}'{nearest(name, names)}{listed}")])
+        message = f"no configuration '{conf}'{nearest(name, names)}{listed(names, 'available')}"
+        raise ConfigError([Problem("", message)])
     return path
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # for example a name that is longer than any file's
-        return False
-
-
-def _is_dir(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
 
 
 def shown(path: Path) -> str:
@@ -139,7 +126,7 @@ def shown(path: Path) -> str:
     return str(resolved.relative_to(here)) if resolved.is_relative_to(here) else str(resolved)
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str], label: str = "one of") -> str:
     """` (one of: a, b)`, or nothing when there are none."""
     text = ", ".join(names)
-    return f" (one of: {text})" if text else ""
+    return f" ({label}: {text})" if text else ""

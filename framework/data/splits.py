@@ -10,6 +10,9 @@ from framework.data.randomness import generator
 from framework.errors import ConfigError, DataError, Problem
 from framework.options import nearest
 
+#: values with too few samples that a message names
+_MAX_NAMED = 5
+
 
 def make_splits(given: Splits, config: SplitConfig, seed: int) -> Splits:
     """The splits of the source and those cut from its `train`, by the shares of `config`.
@@ -57,8 +60,10 @@ def _strata(dataset: Dataset, column: str | None, num_splits: int) -> list[np.nd
         raise ConfigError([Problem("data.splits.stratify", message)])
     few = [f"{len(strata[name])}{name}" for name in strata if len(strata[name]) < num_splits]
     if few or not strata:
+        more = f" and {len(few) - _MAX_NAMED:,} more" if len(few) > _MAX_NAMED else ""
+        listed = ", ".join(few[:_MAX_NAMED]) or "0"
         raise DataError(
-            f"too few samples for {num_splits} splits that each hold every value: {', '.join(few) or 0};"
+            f"too few samples for {num_splits} splits that each hold every value: {listed}{more};"
             " merge or drop such values, cut fewer splits, or set data.splits.stratify to null"
         )
     return list(strata.values())

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from framework.models.transformers_extra import quiet
 from framework.options import nearest
+from framework.paths import expanded, is_folder
 
 
 def read_config(transformers: Any, path: str, fields: dict[str, Any]) -> Any:
@@ -94,8 +95,8 @@ def load_pretrained(factory: Any, path: str, config: Any, *, num_labels: int | N
 
 
 def _checked_folder(path: str) -> Path:
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
+    folder = expanded(path)
+    if not is_folder(folder):
         hub = re.fullmatch(r"[\w.-]+/[\w.-]+", path)
         hint = (
             "; if this is a name on the Hugging Face hub, download it first"

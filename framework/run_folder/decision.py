@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from framework.errors import CheckpointError, ConfigError, Problem
+from framework.paths import exists, is_file, is_folder
 from framework.run_folder.lock import LOCK, is_held
 from framework.run_folder.same_run import CONFIG, differences, saved_config
 from framework.run_folder.status import STATUS, read_status
@@ -58,7 +59,7 @@ def examine(
         return Finding(root / name, False, source)
     path = Path(dir)
     check_place(path, source, overwrite)
-    if path.is_dir() and is_held(path):
+    if is_folder(path) and is_held(path):
         refuse(f"{path} is in use by another process; wait for it, end it, or choose another run.dir")
     return find(path, config, resume, source, overwrite)
 
@@ -69,7 +70,7 @@ def check_place(path: Path, source: Path | None, overwrite: bool) -> None:
     Raises:
         ConfigError: it holds what no run made, or the run to start from.
     """
-    if path.exists() and not is_run_folder(path) and not _is_empty(path):
+    if exists(path) and not is_run_folder(path) and not _is_empty(path):
         refuse(f"{path} is not empty and not a run folder: it is left alone, choose another one")
     if source is None:
         return
@@ -97,7 +98,7 @@ def find(path: Path, config: Mapping[str, Any], resume: str, source: Path | None
 
 def is_run_folder(path: Path) -> bool:
     """Whether a run made this folder, so that it may be overwritten when somebody asks for it."""
-    return (path / LOCK).is_file() or ((path / STATUS).is_file() and (path / CONFIG).is_file())
+    return is_file(path / LOCK) or (is_file(path / STATUS) and is_file(path / CONFIG))
 
 
 def source_of(resume: str) -> Path | None:
@@ -109,7 +110,7 @@ def source_of(resume: str) -> Path | None:
     if resume in (AUTO, NEVER):
         return None
     path = Path(resume)
-    if not path.exists():
+    if not exists(path):
         raise CheckpointError(f"resume={resume}: there is no such folder (nor is it `auto` or `never`)")
     if not any((path / name).exists() for name in (CHECKPOINTS, "manifest.json", "latest")):
         raise CheckpointError(f"resume={resume}: this is neither a run folder nor a checkpoint")

@@ -13,10 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from framework.paths import exists
 from framework.run_folder import overwrite as overwriting
 from framework.run_folder.decision import AUTO, CHECKPOINTS, check_place, find, refuse, source_of
 from framework.run_folder.lock import Lock
-from framework.run_folder.status import STATUS, State, Status, read_status
+from framework.run_folder.status import read_status
 
 _log = logging.getLogger(__name__)
 
@@ -95,17 +96,6 @@ class RunFolder:
         """Where the run's checkpoints are."""
         return self.path / CHECKPOINTS
 
-    def set_status(self, state: State, step: int = 0, reason: str = "") -> None:
-        """Say how the run stands.
-
-        A disk that refuses it is only logged: without a later word the run counts as killed, which
-        is safe, and the error that matters more is not hidden behind this one.
-        """
-        try:
-            Status(state, step, reason).write(self.path)
-        except OSError as error:
-            _log.warning("%s cannot be written: %s", self.path / STATUS, error.strerror)
-
     def begin(self) -> None:
         """From here on there is a run: what it replaces is deleted.
 
@@ -153,7 +143,7 @@ class RunFolder:
 
 def _missing(path: Path) -> tuple[Path, ...]:
     """The folders that have to be made for `path`, innermost first."""
-    return tuple(takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
+    return tuple(takewhile(lambda folder: not exists(folder), (path, *path.parents)))
 
 
 def _new_folder(parent: Path) -> tuple[Path, tuple[Path, ...]]:

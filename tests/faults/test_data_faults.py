@@ -42,6 +42,7 @@ TABLE_FAULTS = {
     "t.csv.gz": [
         (gzipped(CSV.encode())[:-9], "t.csv.gz: not a readable table: Compressed file ended"),
         (CSV.encode(), "t.csv.gz: not a readable table: Not a gzipped file"),
+        (gzipped(CSV.encode())[:10] + b"\xff" * 9, "t.csv.gz: not a readable table: Error -3"),
     ],
     "t.parquet": [
         (b"PAR1 and nothing more", "t.parquet: not a readable Parquet file"),

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from framework.errors import DataError
+from framework.paths import exists, expanded, is_file, is_folder
 
 _ALGORITHMS = ("md5", "sha1", "sha256", "sha512")
 
@@ -16,10 +17,10 @@ def existing_file(path: str | Path) -> Path:
     Raises:
         DataError: it does not, or it is a folder.
     """
-    found = Path(path).expanduser()
-    if found.is_dir():
+    found = expanded(path)
+    if is_folder(found):
         raise DataError(f"{found} is a folder, not a file; name the file itself")
-    if not found.exists():
+    if not exists(found):
         raise DataError(_missing(found))
     return found
 
@@ -30,17 +31,17 @@ def existing_folder(path: str | Path) -> Path:
     Raises:
         DataError: it does not, or it is a file.
     """
-    found = Path(path).expanduser()
-    if found.is_file():
+    found = expanded(path)
+    if is_file(found):
         raise DataError(f"{found} is a file, not a folder; name the folder that holds the data")
-    if not found.exists():
+    if not exists(found):
         raise DataError(_missing(found))
     return found
 
 
 def _missing(path: Path) -> str:
     """Says how far the path exists, because the mistake is usually one folder."""
-    parent = next(p for p in path.absolute().parents if p.exists())
+    parent = next(p for p in path.absolute().parents if exists(p))
     where = f" (the folder {parent} does)" if path.absolute().parent != parent else ""
     return (
         f"{path} does not exist{where}; put the data there or correct the path in the data section"

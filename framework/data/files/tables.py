@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,32 +51,39 @@ def _read_csv(path: Path, header: bool, names: Sequence[str] | None, delimiter: 
     import pandas as pd
 
     try:
-        columns = _check_csv(path, header, names, delimiter)
+        columns, skipped = _check_csv(path, header, names, delimiter)
         # all as text: what is a number is decided in one place, for every kind of file
         return pd.read_csv(
             path,
             sep=delimiter,
             header=None,
             names=columns,
-            skiprows=1 if header else 0,
+            skiprows=skipped,
             dtype=object,
             keep_default_na=False,
             na_values=list(MISSING),
             skipinitialspace=True,
             index_col=False,
         )
-    except (UnicodeDecodeError, OSError, EOFError, csv.Error, pd.errors.ParserError) as error:
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error, csv.Error, pd.errors.ParserError) as error:
         raise DataError(f"{path}: not a readable table: {error}") from error
 
 
-def _check_csv(path: Path, header: bool, names: Sequence[str] | None, delimiter: str) -> list[str]:
-    """The names of the columns; every line must have as many values, which pandas would not mind."""
+def _check_csv(
+    path: Path, header: bool, names: Sequence[str] | None, delimiter: str
+) -> tuple[list[str], int]:
+    """The names of the columns, and how many lines stand before the first row of values.
+
+    Every row must have as many values, which pandas would not mind.
+    """
     opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8", newline="") as file:
+    # spreadsheets begin UTF-8 with a mark, which is no part of the first name
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
         first = next((row for row in lines if row), None)
         if first is None:
             raise DataError(f"{path}: the file is empty")
+        skipped = lines.line_num if header else 0
         columns = [name.strip() for name in first] if header else [str(i) for i in range(len(first))]
         if names is not None:
             columns = list(names)
@@ -83,13 +91,15 @@ def _check_csv(path: Path, header: bool, names: Sequence[str] | None, delimiter:
         if twice:
             raise DataError(f"{path}: column {', '.join(sorted(twice))} is there twice")
         if len(first) != len(columns):
-            raise DataError(f"{path}, line 1: {len(first)} values, but {len(columns)} columns are named")
+            raise DataError(
+                f"{path}, line {lines.line_num}: {len(first)} values, but {len(columns)} columns are named"
+            )
         for row in lines:
             if row and len(row) != len(columns):
                 raise DataError(
                     f"{path}, line {lines.line_num}: {len(row)} values, but there are {len(columns)} columns"
                 )
-    return columns
+    return columns, skipped
 
 
 def _read_parquet(path: Path) -> DataFrame:

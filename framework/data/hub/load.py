@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 from framework.data.files.paths import existing_file
 from framework.errors import DataError, UserError
 from framework.options import nearest
+from framework.paths import expanded, is_folder
 
 #: suffix of a file -> the library's reader
 _READERS = {
@@ -62,7 +63,7 @@ def load_files(paths: Mapping[str, str], max_rows: int | None) -> dict[str, Rows
         reader = _READERS.get(Path(path).suffix.lower())
         if reader is None:
             raise DataError(f"{path}: the suffix is none of {', '.join(_READERS)}")
-        name = str(Path(path).expanduser()) if "*" in path else str(existing_file(path))
+        name = str(expanded(path)) if "*" in path else str(existing_file(path))
         more = {"delimiter": "\t"} if path.lower().endswith(".tsv") else {}
         loaded[split] = _load(path, max_rows, path=reader, data_files=name, split="train", **more)
     return loaded
@@ -87,8 +88,8 @@ def load_named(
     Raises:
         DataError: it cannot be found or read, or lacks a split.
     """
-    folder = Path(path).expanduser()
-    if folder.is_dir() and any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
+    folder = expanded(path)
+    if is_folder(folder) and any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
         with _reported(path):
             found = library().load_from_disk(str(folder))
         found = found if isinstance(found, dict) else {"train": found}
@@ -96,7 +97,7 @@ def load_named(
             split: rows if max_rows is None else rows.select(range(min(max_rows, len(rows))))
             for split, rows in _chosen(path, found, splits).items()
         }
-    if folder.is_dir():
+    if is_folder(folder):
         return _chosen(path, _load(path, max_rows, path=str(folder)), splits)
     if not _HUB_NAME.fullmatch(path):
         raise DataError(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import mmap
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from framework.errors import DataError
 Value = str | int | float | bool | None
 #: members that hold one value each
 SINGLE = ("cls", "txt")
+#: `float` would also take `nan`, `infinity` and `1_000`, which are words here
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ def read_facts(path: Path, origins: Sequence[str]) -> list[Facts]:
     A sample without it has None.
 
     Raises:
-        DataError: the shard or a member cannot be read, or a value is a list or an object.
+        DataError: the shard or a member cannot be read, or a value is a list, an object or not finite.
     """
     try:
         content = tar.mapped(path)
@@ -62,6 +66,8 @@ def read_facts(path: Path, origins: Sequence[str]) -> list[Facts]:
                 )
                 if isinstance(value, list | dict):
                     raise ValueError(f"'{origin}' is a list or an object, not one value")
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise ValueError(f"'{origin}' is {value}, no finite number")
                 ids[column, number] = found[column].setdefault(value, len(found[column]))
         except ValueError as error:
             raise DataError(f"shard {path}, sample {key}: {error}") from error
@@ -96,9 +102,6 @@ def _one(content: bytes) -> Value:
         text = content.decode().strip()
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 text: {error}") from error
-    if text.lstrip("-").isdigit():
-        return int(text)
-    try:
-        return float(text)
-    except ValueError:
+    if not _NUMBER.fullmatch(text):
         return text or None
+    return int(text) if text.lstrip("+-").isdecimal() else float(text)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from framework.config.schema import Section
 from framework.data.batch import DataSpec
@@ -39,7 +40,7 @@ def arrays(
     test: ArrayRefs | None = None,
     folder: str = ".",
     kind: Literal["classification", "regression"] = "classification",
-    classes: tuple[str, ...] | None = None,
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None,
     pixels: Literal["unit", "raw"] = "unit",
     channels: Literal["first", "last"] = "first",
     checksums: dict[str, str] = {},  # noqa: B006
@@ -57,6 +58,8 @@ def arrays(
         channels: where arrays of four dimensions have their channels.
         checksums: file name -> `md5:HEX` or `sha256:HEX`, verified before reading.
     """
+    if classes is not None and len(set(classes)) < len(classes):
+        raise ValueError("`classes` must be different names")
     root = existing_folder(folder)
     for name, checksum in checksums.items():
         verify(existing_file(root / name), checksum)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +16,7 @@ from framework.data.files.tables import numbers, read_table, texts
 from framework.data.raw_table import Encoding, MissingValues, RawTable
 from framework.errors import DataError
 from framework.options import Count, nearest
+from framework.paths import expanded
 from framework.registry import register
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def table(
     if header and names is not None:
         raise ValueError("`names` are for a file without a header line; set header=false")
     paths = {"train": path, "validation": validation_path, "test": test_path}
-    given = {split: Path(p).expanduser() for split, p in paths.items() if p is not None}
+    given = {split: expanded(p) for split, p in paths.items() if p is not None}
     frames = {split: read_table(p, header, names, delimiter) for split, p in given.items()}
     used = dict.fromkeys((target, *groups, *numeric, *categorical, *drop, *extra))
     for split, frame in frames.items():
@@ -173,9 +175,11 @@ def _categorical_columns(columns: list[Series]) -> list[Column]:
 
 def _natural(text: str) -> tuple[int, float, str]:
     try:
-        return 0, float(text), text
+        number = float(text)
     except ValueError:
         return 1, 0.0, text
+    # a NaN is neither less nor more than anything: no order would follow from it
+    return (1, 0.0, text) if math.isnan(number) else (0, number, text)
 
 
 def _check_target(path: Path, target: str, missing: np.ndarray) -> None:

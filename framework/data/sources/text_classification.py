@@ -43,8 +43,8 @@ def text_classification(
         test_path: file with the test rows, if the data brings them.
         text: columns to read, one after the other with an end token after each.
         label: column of the class.
-        classes: value of `label` -> name of the class; empty takes the values as names. Rows of any
-            other value are an error.
+        classes: value of `label` -> name of the class, which several may share; empty takes the values as
+            names. Rows of any other value are an error.
         groups: columns kept as metadata, to form groups of.
         contains: name of a further column -> a text column -> words; it is `yes` where one of the words
             is in that text, whatever its case, else `no`.
@@ -112,6 +112,6 @@ def _has(document: Document, wanted: dict[str, list[str]]) -> bool:
 def _column(name: str, facts: dict[str, dict[str, list[str]]], split: str, order: tuple[str, ...]) -> Column:
     """The values of a split, over the names that occur in any."""
     found = {value for columns in facts.values() for value in columns[name]}
-    names = order if name == "label" and order else tuple(sorted(found))
+    names = tuple(dict.fromkeys(order)) if name == "label" and order else tuple(sorted(found))
     place = {value: number for number, value in enumerate(names)}
     return Column(np.array([place[value] for value in facts[split][name]], dtype=np.int64), names)

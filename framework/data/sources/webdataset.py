@@ -19,6 +19,7 @@ from framework.data.shards.remote import RemoteStore, remote_index, remote_manif
 from framework.data.shards.store import LocalStore
 from framework.errors import DataError
 from framework.options import Count, Positive
+from framework.paths import expanded
 from framework.registry import register
 
 
@@ -52,9 +53,7 @@ def webdataset(
         timeout_seconds: how long a server may be silent.
     """
     limit = byte_count(cache_size) if cache_size else None
-    copies = Cache(
-        Path(cache).expanduser() if cache else default_folder(), limit, Source(attempts, timeout_seconds)
-    )
+    copies = Cache(expanded(cache) if cache else default_folder(), limit, Source(attempts, timeout_seconds))
     folder, manifest, arrays = _opened(path, copies)
     manifest = _scaled(manifest, size)
     local = not is_remote(path) and not any(

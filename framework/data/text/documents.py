@@ -17,6 +17,7 @@ from pathlib import Path, PurePath
 from framework.data.files.paths import existing_file
 from framework.errors import DataError
 from framework.options import nearest
+from framework.paths import expanded, is_folder
 
 _ROWS = (".tsv", ".csv", ".jsonl")
 
@@ -64,7 +65,8 @@ class TextFile:
                 f"{self}, line {line}: not {encoding} (byte 0x{content[start]:02x});"
                 " set `encoding` to what the file is in, e.g. latin-1"
             ) from error
-        return text.replace("\r\n", "\n").replace("\r", "\n")
+        # Editors begin Unicode with a mark, which is no part of the text.
+        return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,9 @@ def find_files(reference: str) -> list[TextFile]:
     if colon:
         return _members(existing_file(f"{archive}.zip"), pattern)
     if any(letter in reference for letter in "*?["):
-        paths = [Path(p) for p in glob.glob(str(Path(reference).expanduser()), recursive=True)]  # noqa: PTH207
-    elif Path(reference).expanduser().is_dir():
-        paths = list(Path(reference).expanduser().rglob("*"))
+        paths = [Path(p) for p in glob.glob(str(expanded(reference)), recursive=True)]  # noqa: PTH207
+    elif is_folder(expanded(reference)):
+        paths = list(expanded(reference).rglob("*"))
     else:
         paths = [existing_file(reference)]
     files = sorted(path for path in paths if path.is_file() and not path.name.startswith("."))

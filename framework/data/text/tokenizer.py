@@ -6,13 +6,13 @@ import importlib
 import re
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from framework.data.files.paths import existing_file
 from framework.errors import DataError, UserError
+from framework.paths import expanded, is_folder
 
 #: tokens that end a text in common vocabularies
 _ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
@@ -99,8 +99,8 @@ class FileTokenizer:
                 f"a tokenizer file needs the package tokenizers ({error}):"
                 " run `pip install framework[huggingface]`, or set tokenizer=bytes"
             ) from error
-        folder = Path(path).expanduser()
-        file = existing_file(folder / "tokenizer.json" if folder.is_dir() else folder)
+        folder = expanded(path)
+        file = existing_file(folder / "tokenizer.json" if is_folder(folder) else folder)
         try:
             self.tokenizer = library.Tokenizer.from_file(str(file))
         # The library raises plain exceptions of no class of its own.

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
-from framework.data.classes import ClassName, class_ids
+from framework.data.classes import ClassName, class_ids, class_members
 from framework.data.dataset import Dataset, Splits
 from framework.data.randomness import generator
 from framework.options import Count, Fraction
@@ -52,8 +52,8 @@ class Subsample:
             count = self.count if self.fraction is None else round(self.fraction * len(dataset))
             return dataset.select(np.sort(random.permutation(len(dataset))[:count]))
         kept = np.ones(len(dataset), dtype=bool)
-        labels = dataset.columns["label"].values
-        for number, share in zip(class_ids(dataset, list(self.classes)), self.classes.values(), strict=True):
-            members = random.permutation(np.flatnonzero(labels == number))
+        numbers, members_of = class_ids(dataset, list(self.classes)), class_members(dataset)
+        for number, share in zip(numbers, self.classes.values(), strict=True):
+            members = random.permutation(members_of[number])
             kept[members[round(share * len(members)) :]] = False
         return dataset.select(np.flatnonzero(kept))

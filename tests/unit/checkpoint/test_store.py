@@ -14,7 +14,7 @@ from framework.checkpoint.snapshot import snapshot
 from framework.checkpoint.store import CheckpointStore
 from framework.errors import CheckpointError
 from framework.parallel.world import World
-from framework.run_folder import RunFolder
+from framework.run_folder import RunFolder, Status
 
 
 class Part:
@@ -217,7 +217,7 @@ def test_a_continued_run_goes_on_from_its_own_checkpoint_and_before_it_has_one_f
 
     with open_run() as folder:
         (folder.path / "config.yaml").write_text(f"resume: {config['resume']}\n")
-        folder.set_status("running")
+        Status("running").write(folder.path)
         assert resume_point(folder).step == 10
     with open_run() as folder:
         assert resume_point(folder).step == 10

@@ -38,7 +38,12 @@ def test_without_micro_each_rank_takes_its_share() -> None:
 
 @pytest.mark.parametrize(
     ("size", "micro", "world", "offer"),
-    [(64, None, 3, "63 or 66"), (2, None, 4, "try 4"), (64, 24, 1, "batch.micro=16 or batch.size=48 or 72")],
+    [
+        (64, None, 3, "63 or 66"),
+        (2, None, 4, "try 4"),
+        (64, 24, 1, "batch.micro=16 or batch.size=48 or 72"),
+        (10**15, 7, 1, "batch.micro=5 or batch.size=999999999999994 or"),
+    ],
 )
 def test_sizes_that_do_not_divide(size: int, micro: int | None, world: int, offer: str) -> None:
     with pytest.raises(ConfigError, match=offer):

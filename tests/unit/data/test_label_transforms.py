@@ -100,6 +100,7 @@ def test_subsample_keeps_so_many_different_samples(options: dict[str, float], co
             "class 2, 3, .* is not named; name it or set drop_others",
         ),
         ("merge_classes", {"classes": {"a": ["10"]}}, r"no class '10'"),
+        ("subsample", {"classes": {"10": 0.5}}, r"no class '10'"),
         (
             "subsample",
             {"fraction": 0.5, "splits": ["validation"]},

@@ -103,3 +103,9 @@ def test_what_cannot_be_split_is_refused(config: SplitConfig, error: type[Except
     given_splits: Splits = {"train": labelled([0, 0, 0, 1], names=("a", "b")), "test": labelled([0, 1])}
     with pytest.raises(error, match=message):
         make_splits(given_splits, config, 0)
+
+
+def test_a_column_of_different_values_is_not_listed_whole() -> None:
+    given_splits: Splits = {"train": labelled(list(range(10)), names=tuple("abcdefghij"))}
+    with pytest.raises(DataError, match="1 of label=d, 1 of label=e and 5 more; merge or drop"):
+        make_splits(given_splits, SplitConfig(), 0)

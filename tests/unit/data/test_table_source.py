@@ -127,8 +127,20 @@ def test_arff_with_quotes_nominal_values_and_missing_ones(tmp_path: Path) -> Non
 
 def test_classes_are_in_the_order_of_numbers(tmp_path: Path) -> None:
     path = tmp_path / "n.csv"
-    path.write_text("x,y\n1,10\n2,9\n3,2\n")
-    assert table(path, "y")["train"].spec.class_names == ("2", "9", "10")
+    path.write_text("x,y\n1,10\n2,9\n3,2\n4,NAN\n5,1e1\n6,Ab\n")
+    assert table(path, "y")["train"].spec.class_names == ("2", "9", "10", "1e1", "Ab", "NAN")
+
+
+@pytest.mark.parametrize("before", [b"\xef\xbb\xbf", b"\n", b"\n\r\n"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_what_spreadsheets_put_before_and_between_lines_is_no_data(
+    before: bytes, end: bytes, csv: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "saved.csv"
+    path.write_bytes(before + CSV.encode().replace(b"\n", end))
+    expected, found = (fit(table(file))["train"] for file in (csv, path))
+    assert inputs(found).tolist() == inputs(expected).tolist()
+    assert found.spec == expected.spec
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,14 @@ def test_names_of_classes_and_columns_from_words(tmp_path: Path) -> None:
     found = {name: [c.names[v] for v in c.values] for name, c in data.columns.items()}
     assert found == {"label": ["yes", "no"], "kind": ["x", "y"], "negation": ["yes", "no"]}
     assert data.spec.class_names == ("yes", "no")
+    both = splits(tmp_path, classes={1: "any", 0: "any"})["train"]
+    assert (both.spec.class_names, both.columns["label"].values.tolist()) == (("any",), [0, 0])
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    marked, plain = splits(tmp_path, f"\ufeff{ROWS}")["train"], splits(tmp_path)["train"]
+    every = np.arange(2)
+    assert marked.readable(every) == plain.readable(every)
 
 
 @pytest.mark.parametrize(

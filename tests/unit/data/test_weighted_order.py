@@ -164,6 +164,7 @@ def test_a_group_without_samples_cannot_have_weight() -> None:
         ('{"groups": ["a", "a"], "weights": [1, 1]}', "a group occurs twice"),
         ('{"groups": ["a"], "weights": [-1]}', "finite numbers of at least 0"),
         ('{"groups": ["a"], "weights": [NaN]}', "finite numbers of at least 0"),
+        (f'{{"groups": ["a"], "weights": [1{"0" * 400}]}}', "finite numbers of at least 0"),
         ('{"groups": [1], "weights": [1]}', "`groups` is not a list of names"),
     ],
 )

@@ -143,6 +143,16 @@ def test_pickles_are_refused_unread(tmp_path: Path, member: str) -> None:
     assert "UNPICKLED" not in os.environ
 
 
+def test_words_that_python_takes_for_numbers_are_names_of_classes(tmp_path: Path) -> None:
+    names = ["nan", "infinity", "1_000", "²", "-7", "1.5"]
+    dataset = foreign(
+        tmp_path, [{"__key__": f"k{k}", "npy": npy(np.zeros(2)), "cls": n} for k, n in enumerate(names)]
+    )
+    labels = dataset.columns["label"]
+    assert [labels.names[v] for v in labels.values] == names
+    assert labels.names[:2] == ("-7", "1.5")
+
+
 def test_arrays_of_objects_are_refused_unread(tmp_path: Path) -> None:
     content = npy(np.array([Danger()], object), allow_pickle=True)
     with pytest.raises(
