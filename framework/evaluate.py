@@ -8,15 +8,16 @@ from pathlib import Path
 from framework.checkpoint.names import BEST, LATEST
 from framework.checkpoint.store import CheckpointStore
 from framework.config.load import LoadedConfig
-from framework.errors import CheckpointError, ConfigError, Problem, UserError
+from framework.errors import CheckpointError, ConfigError, Problem
 from framework.evaluation.evaluate import evaluate
 from framework.files import writing
 from framework.parallel.collectives import on_main
 from framework.parallel.process_group import process_group
 from framework.parallel.world import World
 from framework.reporting.jsonl import encode, restore
-from framework.reporting.report.write import REPORT, write_report
-from framework.run_folder import CHECKPOINTS, read_metrics, read_status
+from framework.reporting.report.read import REPORT
+from framework.reporting.report.write import write_report
+from framework.run_folder import CHECKPOINTS, read_metrics, require_complete
 from framework.run_folder.lock import Lock
 from framework.run_folder.metrics import METRICS
 from framework.training.assemble import assemble
@@ -45,10 +46,7 @@ def evaluate_run(loaded: LoadedConfig, folder: Path, split: str) -> Record:
 def _open(stack: ExitStack, folder: Path, split: str) -> Record | None:
     lock = Lock(folder)
     stack.callback(lock.release)
-    status = read_status(folder)
-    if status is None or not status.complete:
-        state = "has not begun" if status is None else f"is {status.state} at step {status.step}"
-        raise UserError(f"the run in {folder} {state}; only a complete run can be evaluated")
+    require_complete(folder, "only a complete run can be evaluated")
     return next((record for record in _finals(folder) if record["split"] == split), None)
 
 

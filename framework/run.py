@@ -24,7 +24,7 @@ from framework.parallel.standstill import Standstill
 from framework.parallel.world import World
 from framework.registry import registry
 from framework.reporting.fanout import Reporters
-from framework.reporting.jsonl import FILE_NAME, JsonLines
+from framework.reporting.jsonl import JsonLines
 from framework.reporting.log_file import log_path, open_log
 from framework.reporting.report.write import report_at_end
 from framework.run_folder import (
@@ -37,6 +37,7 @@ from framework.run_folder import (
     record_environment,
     truncate_metrics,
 )
+from framework.run_folder.metrics import METRICS
 from framework.run_folder.status import STATUS, State
 from framework.training.assemble import Run, assemble
 from framework.training.check import check as rehearsal
@@ -155,7 +156,7 @@ def _write_start(folder: RunFolder, loaded: LoadedConfig, saved_step: int) -> No
         folder.begin()
         save(loaded, folder.path)
     # After another run's checkpoint, records of an earlier start belong to a course that was lost whole.
-    truncate_metrics(folder.path / FILE_NAME, saved_step if saved_step >= 0 else None)
+    truncate_metrics(folder.path / METRICS, saved_step if saved_step >= 0 else None)
     record_environment(folder.path, environment(seed=loaded.config.seed))
 
 

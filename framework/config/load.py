@@ -15,10 +15,11 @@ from framework.config import checks, text
 from framework.config.compose import Composition, compose
 from framework.config.problems import translate
 from framework.config.schema import RunConfig, Section, rebuild
-from framework.config.sources import RUN_CONFIG, locate, shown
+from framework.config.sources import locate, shown
 from framework.errors import ConfigError, PluginError, Problem
+from framework.run_folder.same_run import CONFIG
 
-RUN_PROVENANCE = "config.provenance.json"
+PROVENANCE = "config.provenance.json"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def load_saved(path: str | Path) -> LoadedConfig:
         ConfigError: it is not a run folder, or the configuration is not valid any more.
     """
     loaded = load(str(path))
-    saved = loaded.path.with_name(RUN_PROVENANCE)
+    saved = loaded.path.with_name(PROVENANCE)
     if not saved.is_file():
         return loaded
     try:
@@ -106,9 +107,9 @@ def load_saved(path: str | Path) -> LoadedConfig:
 def save(loaded: LoadedConfig, run_dir: Path) -> None:
     """Write the resolved configuration, which `conf=` can load again, and the origin of each value."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / RUN_CONFIG).write_text(text.dump(loaded.data), encoding="utf-8")
+    (run_dir / CONFIG).write_text(text.dump(loaded.data), encoding="utf-8")
     provenance = json.dumps(loaded.provenance, indent=1, ensure_ascii=False)
-    (run_dir / RUN_PROVENANCE).write_text(f"{provenance}\n", encoding="utf-8")
+    (run_dir / PROVENANCE).write_text(f"{provenance}\n", encoding="utf-8")
 
 
 def _load_plugins(composition: Composition) -> list[Problem]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from framework.errors import ConfigError, Problem
 from framework.options import nearest
 from framework.paths import is_file, is_folder
+from framework.run_folder.same_run import CONFIG
 
 PACKAGE = Path(__file__).resolve().parent.parent
 GROUPS = ("data", "model", "task", "policy", "optimizer", "schedule", "engine", "reporting")
@@ -17,7 +18,6 @@ RECIPES = "recipe"
 ARMS = "arms"
 #: folders of the configuration that hold no run files
 _NO_RUNS = (*GROUPS, "launch", "sweep", RECIPES, ARMS)
-RUN_CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def locate(conf: str, offered: Callable[[], list[str]] = available) -> Path:
     """
     path = Path(conf)
     if not conf or not is_file(path):
-        if conf and is_file(path / RUN_CONFIG):
-            return path / RUN_CONFIG
+        if conf and is_file(path / CONFIG):
+            return path / CONFIG
         path = _by_name(conf, offered)
     if path.suffix != ".yaml":
         raise ConfigError([Problem("", f"{conf}: a configuration file must end in .yaml")])
@@ -112,7 +112,7 @@ def _by_name(conf: str, offered: Callable[[], list[str]]) -> Path:
     found = (folder / f"{name}.yaml" for folder in (Path("conf"), shipped()))
     path = next((path for path in found if name and is_file(path)), None)
     if path is None and conf and is_folder(Path(conf)):
-        raise ConfigError([Problem("", f"{conf} is a folder without {RUN_CONFIG}, so not a run")])
+        raise ConfigError([Problem("", f"{conf} is a folder without {CONFIG}, so not a run")])
     if path is None:
         names = offered()
         message = f"no configuration '{conf}'{nearest(name, names)}{listed(names, 'available')}"

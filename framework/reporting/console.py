@@ -18,9 +18,8 @@ from framework.options import Count, NonNegative
 from framework.registry import register
 from framework.reporting.lines import evaluation_segments
 from framework.reporting.live import LiveProgress
-from framework.reporting.report.read import read_run
+from framework.reporting.report.read import REPORT, read_run
 from framework.reporting.report.verdict import verdict
-from framework.reporting.report.write import REPORT
 from framework.reporting.tables import evaluation_table, header_table, other_metrics, policy_table
 from framework.reporting.text import duration, fit
 from framework.training.hooks import Record, Reporter, RunHeader

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
 from framework.errors import UserError
+from framework.run_folder.metrics import METRICS
 from framework.training.hooks import Record, Reporter, RunHeader
-
-FILE_NAME = "metrics.jsonl"
 
 #: JSON has no word for these; a string loses nothing and is still valid JSON
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -29,7 +28,7 @@ class JsonLines(Reporter):
     essential: ClassVar[bool] = True
 
     def __init__(self, run_dir: Path) -> None:
-        self.path = run_dir / FILE_NAME
+        self.path = run_dir / METRICS
         self._file: TextIO | None = None
 
     def start(self, header: RunHeader) -> None:

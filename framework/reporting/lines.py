@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from framework.reporting.text import Segment, number, shorten_group
 from framework.training.hooks import Record
 
 
-def judged_by(record: Record) -> str | None:
+def judged_by(record: Mapping[str, Any]) -> str | None:
     """The measure that an evaluation's worst group is found by: accuracy or, without one, loss."""
     return next((name for name in ("accuracy", "loss") if f"worst_group_{name}" in record), None)
 

@@ -18,6 +18,7 @@ from framework.registry import register
 from framework.reporting.outbox import Outbox
 from framework.reporting.scalars import scalars
 from framework.reporting.tracker_identity import Identity
+from framework.run_folder.same_run import CONFIG
 from framework.training.hooks import Record, Reporter, RunHeader
 
 logger = logging.getLogger("framework.reporting")
@@ -133,7 +134,7 @@ class MlflowReporter(Reporter):
     def _describe(self, client: Any) -> None:
         from mlflow.entities import Param
 
-        path = self._dir / "config.yaml"
+        path = self._dir / CONFIG
         options = flat(yaml.safe_load(path.read_text(encoding="utf-8")))
         parameters = [Param(allowed(key), text[:_LONGEST_VALUE]) for key, text in options]
         for start in range(0, len(parameters), _PARAMETERS_PER_CALL):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from framework.reporting.jsonl import FILE_NAME, decode
+from framework.reporting.jsonl import decode
+from framework.run_folder.metrics import METRICS
 from framework.training.hooks import Record
 
 
@@ -19,7 +20,7 @@ class Tail:
     """
 
     def __init__(self, run_dir: Path) -> None:
-        self.path = run_dir / FILE_NAME
+        self.path = run_dir / METRICS
         self.restarted = False
         self._inode = 0
         self._offset = 0

@@ -13,6 +13,7 @@ from framework.errors import UserError
 from framework.registry import register
 from framework.reporting.scalars import scalars
 from framework.reporting.tracker_identity import Identity
+from framework.run_folder.same_run import CONFIG
 from framework.training.hooks import Record, Reporter, RunHeader
 
 #: seconds that the start and the end of a run wait for a server that does not answer
@@ -64,7 +65,7 @@ class WandbReporter(Reporter):
         kept = self._identity.read()
         run_id = kept.get("run_id") or secrets.token_hex(4)
         self._identity.write({"run_id": run_id})
-        config = yaml.safe_load((self._dir / "config.yaml").read_text(encoding="utf-8"))
+        config = yaml.safe_load((self._dir / CONFIG).read_text(encoding="utf-8"))
         try:
             self._run = wandb.init(
                 project=self._project or header.name,

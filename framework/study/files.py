@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from framework.files import replace_text, writing
-from framework.reporting.report.write import REPORT, write_report
+from framework.reporting.report.read import REPORT
+from framework.reporting.report.write import write_report
 from framework.run_folder import environment
 from framework.study.arms import Arm
 from framework.study.comparison import Comparison, as_data

@@ -14,7 +14,8 @@ class Task(ABC):
     """Turns outputs and targets into per-sample losses and measures. It never reduces over samples.
 
     Attributes:
-        maximize: the metrics of which more is better; of all others less is better.
+        maximize: the measures and metrics of which more is better, and so of a measure's averages; of all
+            others less is better.
     """
 
     maximize: frozenset[str] = frozenset()

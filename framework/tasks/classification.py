@@ -73,14 +73,8 @@ class Classification(Task):
             counts = _of_every_class(spec, class_counts, "max_margin")
             self.margins = max_margin * (counts.min() / counts) ** 0.25
         self.top_k = {f"top{k}_accuracy": k for k in top_k}
-        averaged = ["accuracy", *self.top_k]
         self.maximize = frozenset(
-            [
-                f"{prefix}{name}"
-                for prefix in ("", "worst_group_", "group_average_", "weighted_")
-                for name in averaged
-            ]
-            + ["balanced_accuracy", "worst_class_accuracy", "macro_f1"]
+            ["accuracy", *self.top_k, "balanced_accuracy", "worst_class_accuracy", "macro_f1"]
         )
 
     def losses(self, outputs: Tensor, batch: Batch) -> Tensor:

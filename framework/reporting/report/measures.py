@@ -1,12 +1,11 @@
-"""Which measure a run is judged by, which way is better, and how sure one can be of a share."""
+"""Measures in reports: which way is better, how sure one can be of a share, how a sentence says them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
-from framework.reporting.lines import judged_by
 from framework.reporting.text import number
 
 Record = Mapping[str, Any]
@@ -20,11 +19,6 @@ AVERAGES = {
     "weighted_": "weighted as in training",
     "worst_group_": "worst group",
 }
-
-
-def measure_of(record: Record) -> str | None:
-    """`accuracy`, else `loss`, else nothing: what the worst group is found by."""
-    return judged_by(dict(record))
 
 
 def larger_is_better(measure: str) -> bool:
@@ -54,7 +48,7 @@ def interval(group: Record, measure: str) -> tuple[float, float] | None:
     return wilson(value * count, count)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether `value` is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -92,33 +92,13 @@ def line_plot(
     return Plot(title, alt, traces, layout, values_table(title, x, curves), wide)
 
 
-def vertical_line(at: float, name: str) -> dict[str, Any]:
+def vertical_line(at: float, name: str, ink: str = MUTED) -> dict[str, Any]:
     """Layout entries of a dashed line at x = `at`, with its name on top."""
+    ends = {"xref": "x", "yref": "paper", "x0": at, "x1": at, "y0": 0, "y1": 1}
+    label = {"x": at, "y": 1, "xref": "x", "yref": "paper", "yanchor": "bottom", "text": name}
     return {
-        "shapes": [
-            {
-                "type": "line",
-                "xref": "x",
-                "yref": "paper",
-                "x0": at,
-                "x1": at,
-                "y0": 0,
-                "y1": 1,
-                "line": {"color": MUTED, "width": 1, "dash": "dash"},
-            }
-        ],
-        "annotations": [
-            {
-                "x": at,
-                "y": 1,
-                "xref": "x",
-                "yref": "paper",
-                "text": name,
-                "showarrow": False,
-                "yanchor": "bottom",
-                "font": {"size": 11, "color": MUTED},
-            }
-        ],
+        "shapes": [{"type": "line", **ends, "line": {"color": ink, "width": 1, "dash": "dash"}}],
+        "annotations": [{**label, "showarrow": False, "font": {"size": 11, "color": ink}}],
     }
 
 

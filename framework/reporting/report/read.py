@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from framework.config.load import PROVENANCE
 from framework.files import replace_file, to_json
 from framework.reporting.jsonl import restore
 from framework.run_folder import Status, read_metrics, read_status
@@ -21,7 +22,8 @@ Record = Mapping[str, Any]
 
 #: what the report shows of data and model and no other file of the run says
 FACTS = "report.json"
-_PROVENANCE = "config.provenance.json"
+#: the page itself
+REPORT = "report.html"
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,22 @@ class RunFiles:
             return self.final("test") or (self.finals[-1] if self.finals else None)
         return next((record for record in self.finals if record.get("split") == split), None)
 
+    @property
+    def judged(self) -> Record | None:
+        """The evaluation that the report is about: at the selected checkpoint, else the newest."""
+        split = self.setting("select.split", "validation")
+        newest = self.evaluations(split) or self.of("evaluation")
+        return self.final() or (newest[-1] if newest else None)
+
+    @property
+    def selected_step(self) -> int | None:
+        """The step of the selected checkpoint so far."""
+        final = self.final()
+        if final is not None:
+            return int(final["selected_step"])
+        best = [record["step"] for record in self.of("evaluation") if record.get("best")]
+        return int(best[-1]) if best else None
+
 
 def read_run(run_dir: Path) -> RunFiles:
     """Everything in `run_dir` that can be read; a run that is still going on has less."""
@@ -118,7 +136,7 @@ def read_run(run_dir: Path) -> RunFiles:
         dir=run_dir,
         status=read_status(run_dir),
         config=_mapping(run_dir / CONFIG),
-        origins=_mapping(run_dir / _PROVENANCE),
+        origins=_mapping(run_dir / PROVENANCE),
         environments=read_environments(run_dir),
         records=records,
         finals=finals,

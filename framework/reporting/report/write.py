@@ -10,7 +10,7 @@ from framework.files import replace_text, writing
 from framework.reporting.report.comparison.page import comparison_page
 from framework.reporting.report.comparison.read import COMPARISON, read_comparison
 from framework.reporting.report.page import render
-from framework.reporting.report.read import read_run
+from framework.reporting.report.read import REPORT, read_run
 from framework.reporting.report.run_page import run_page
 from framework.reporting.report.sweep.page import sweep_page
 from framework.reporting.report.sweep.read import SWEEP, read_sweep
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from framework.data.survey.survey import Survey
     from framework.training.assemble import Run
 
-REPORT = "report.html"
 _log = logging.getLogger("framework.report")
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from framework.data.batch import Batch, DataSpec
 from framework.errors import ConfigError
+from framework.evaluation.averages import is_maximized
 from framework.registry import registry
 from framework.tasks.classification import Classification
 
@@ -88,9 +89,9 @@ def test_measures_against_sklearn() -> None:
     assert measures["loss"].mean() == pytest.approx(
         metrics.log_loss(targets, logits.double().softmax(1)), rel=1e-6
     )
-    assert {"accuracy", "worst_group_top2_accuracy", "macro_f1", "group_average_accuracy"} <= task.maximize
-    assert "loss" not in task.maximize
-    assert "ece" not in task.maximize
+    better_larger = ("accuracy", "worst_group_top2_accuracy", "macro_f1", "group_average_accuracy")
+    assert all(is_maximized(name, task.maximize) for name in better_larger)
+    assert not any(is_maximized(name, task.maximize) for name in ("loss", "worst_group_loss", "ece"))
 
 
 def calibration_error(logits: Tensor, targets: Tensor) -> float:

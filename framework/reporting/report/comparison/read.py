@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from framework.errors import UserError
 from framework.reporting.report.measures import is_number
 from framework.reporting.report.read import RunFiles, read_run
+from framework.reporting.report.study_file import read_study_file
+from framework.run_folder.metrics import METRICS
 
 COMPARISON = "comparison.json"
 
@@ -41,7 +41,7 @@ class ComparedRun:
         """Where the run is now: as written, else beside the comparison; None if it is gone."""
         written = Path(str(self.content.get("folder", "")))
         places = (written, *(self.base / Path(*written.parts[k:]) for k in range(len(written.parts))))
-        return next((place for place in places if (place / "metrics.jsonl").is_file()), None)
+        return next((place for place in places if (place / METRICS).is_file()), None)
 
     @property
     def files(self) -> RunFiles | None:
@@ -124,11 +124,5 @@ def read_comparison(folder: Path) -> ComparisonFiles:
     Raises:
         UserError: comparison.json is missing or is not one.
     """
-    path = folder / COMPARISON
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict) or not {"arms", "metric", "split"} <= content.keys():
-        raise UserError(f"{path} is not the file of a comparison")
-    return ComparisonFiles(folder, content)
+    keys = frozenset({"arms", "metric", "split"})
+    return ComparisonFiles(folder, read_study_file(folder / COMPARISON, "comparison", keys))

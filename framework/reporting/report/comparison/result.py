@@ -8,7 +8,7 @@ from typing import Any
 from framework.reporting.report.blocks import Block, Cell, Plot, Section, Table
 from framework.reporting.report.comparison.read import ComparisonFiles
 from framework.reporting.report.measures import is_number, said, spoken
-from framework.reporting.report.plots import INK, MUTED, color
+from framework.reporting.report.plots import INK, MUTED, color, vertical_line
 from framework.reporting.text import shorten
 
 #: names of columns, and the key of a row in comparison.json
@@ -154,13 +154,7 @@ def _differences(comparison: ComparisonFiles, metric: str) -> Plot | None:
         },
         "hovermode": "closest",
         "showlegend": False,
-        "shapes": [
-            {
-                "type": "line", "xref": "x", "yref": "paper", "x0": 0, "x1": 0, "y0": 0, "y1": 1,
-                "line": {"color": INK, "width": 1, "dash": "dash"},
-            }
-        ],
-    }  # fmt: skip
+    } | vertical_line(0, "", INK)
     parts = [f"{arm.name} {said(rows[arm.name]['difference_mean'])}" for arm in tested]
     alt = (
         f"Mean difference to {base.name}: {', '.join(parts)}. An interval that crosses the dashed line is"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from framework.reporting.report.blocks import Cell, Section, Table
 from framework.reporting.report.comparison.read import ComparisonFiles
 from framework.reporting.report.measures import spoken
-
-REPORT = "report.html"
+from framework.reporting.report.read import REPORT
 
 
 def section(comparison: ComparisonFiles) -> Section | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+from framework.reporting.lines import judged_by
 from framework.reporting.report.blocks import Block, Section
-from framework.reporting.report.measures import is_number, measure_of
+from framework.reporting.report.measures import is_number, larger_is_better
 from framework.reporting.report.plots import Mark, Points, line_plot
 from framework.reporting.report.read import RunFiles
-from framework.reporting.report.verdict import selected_step
 from framework.reporting.text import number
 
 #: groups that are drawn as curves; of more, the worst at the end
@@ -37,7 +39,7 @@ def _measure(run: RunFiles) -> list[Block]:
     blocks: list[Block] = []
     for split in run.splits():
         records = run.evaluations(split)
-        measure = measure_of(records[-1])
+        measure = judged_by(records[-1])
         if measure is None:
             continue
         keys = {
@@ -60,7 +62,7 @@ def _groups(run: RunFiles) -> list[Block]:
     blocks: list[Block] = []
     for split in run.splits():
         records = run.evaluations(split)
-        measure = measure_of(records[-1])
+        measure = judged_by(records[-1])
         names = [group["name"] for group in records[-1].get("groups", ())]
         if measure is None or len(names) < 2:
             continue
@@ -92,9 +94,11 @@ def _groups(run: RunFiles) -> list[Block]:
 def _worst(curves: dict[str, list[tuple[float, float | None]]], measure: str) -> list[str]:
     def badness(name: str) -> float:
         value = curves[name][-1][1] if curves[name] else None
-        if not is_number(value) or value is None:
-            return float("inf") if value is not None else float("-inf")
-        return -value if measure == "accuracy" else value
+        if value is None:
+            return -math.inf
+        if not is_number(value):
+            return math.inf
+        return -value if larger_is_better(measure) else value
 
     return sorted(curves, key=badness, reverse=True)[:_MAX_GROUPS]
 
@@ -126,5 +130,4 @@ def _gradient(run: RunFiles) -> list[Block]:
 
 
 def _mark(run: RunFiles) -> Mark | None:
-    step = selected_step(run)
-    return None if step is None else (step, "selected")
+    return None if run.selected_step is None else (run.selected_step, "selected")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from framework.reporting.lines import judged_by
 from framework.reporting.report.blocks import Block, Cell, Facts, Plot, Section, Table, Text
 from framework.reporting.report.measures import (
     AVERAGES,
@@ -11,11 +12,9 @@ from framework.reporting.report.measures import (
     interval,
     is_number,
     larger_is_better,
-    measure_of,
 )
-from framework.reporting.report.plots import ALARM, INK, MUTED, color, labels
+from framework.reporting.report.plots import ALARM, INK, MUTED, color, labels, vertical_line
 from framework.reporting.report.read import RunFiles
-from framework.reporting.report.verdict import judged
 from framework.reporting.text import number
 
 _NOT_MEASURES = frozenset({"name", "count", "train_count"})
@@ -25,8 +24,7 @@ _MAX_DRAWN = 40
 
 def section(run: RunFiles) -> Section | None:
     """A table per split that was measured at the selected checkpoint, else of the newest evaluation."""
-    newest = judged(run)
-    records = list(run.finals) or ([newest] if newest is not None else [])
+    records = list(run.finals) or [record for record in [run.judged] if record is not None]
     records = sorted(records, key=lambda record: record.get("split") != "test")
     blocks: list[Block] = []
     for record in records:
@@ -44,11 +42,11 @@ def section(run: RunFiles) -> Section | None:
 
 
 def _has_intervals(records: list[Record]) -> bool:
-    return any(measure_of(record) == "accuracy" for record in records)
+    return any(judged_by(record) == "accuracy" for record in records)
 
 
 def _table(record: Record) -> Table:
-    measure = measure_of(record)
+    measure = judged_by(record)
     names = [name for name in record["groups"][0] if name not in _NOT_MEASURES]
     names.sort(key=lambda name: (name != measure, name))
     bounded = measure == "accuracy"
@@ -90,7 +88,7 @@ def _others(record: Record) -> list[Block]:
 
 
 def _plot(record: Record, table: Table) -> Plot | None:
-    measure = measure_of(record)
+    measure = judged_by(record)
     if measure is None or len(record["groups"]) < 2:
         return None
     groups = [group for group in record["groups"] if is_number(group.get(measure))]
@@ -128,30 +126,7 @@ def _plot(record: Record, table: Table) -> Plot | None:
         "showlegend": False,
     }
     if is_number(average):
-        layout["shapes"] = [
-            {
-                "type": "line",
-                "xref": "x",
-                "yref": "paper",
-                "x0": average,
-                "x1": average,
-                "y0": 0,
-                "y1": 1,
-                "line": {"color": INK, "width": 1, "dash": "dash"},
-            }
-        ]
-        layout["annotations"] = [
-            {
-                "x": average,
-                "y": 1,
-                "xref": "x",
-                "yref": "paper",
-                "yanchor": "bottom",
-                "text": f"overall {number(average)}",
-                "showarrow": False,
-                "font": {"size": 11},
-            }
-        ]
+        layout |= vertical_line(average, f"overall {number(average)}", INK)
     left_out = (
         f" The {_MAX_DRAWN} worst of {len(groups)} groups are drawn." if len(groups) > len(drawn) else ""
     )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from framework.errors import UserError
 from framework.reporting.report.measures import is_number
+from framework.reporting.report.study_file import read_study_file
 
 SWEEP = "sweep.json"
 
@@ -82,14 +81,8 @@ def read_sweep(folder: Path) -> SweepFiles:
     Raises:
         UserError: sweep.json is missing or is not one.
     """
-    path = folder / SWEEP
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict) or not {"trials", "metric", "split"} <= content.keys():
-        raise UserError(f"{path} is not the file of a sweep")
-    return SweepFiles(folder, content)
+    keys = frozenset({"trials", "metric", "split"})
+    return SweepFiles(folder, read_study_file(folder / SWEEP, "sweep", keys))
 
 
 def value_of(trial: Record, key: str) -> Any:

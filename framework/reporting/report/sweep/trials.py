@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from framework.reporting.report.blocks import Cell, Section, Table
 from framework.reporting.report.measures import is_number, spoken
+from framework.reporting.report.read import REPORT
 from framework.reporting.report.sweep.read import SweepFiles, value_of
-
-REPORT = "report.html"
 
 
 def chosen(sweep: SweepFiles) -> Section | None:
