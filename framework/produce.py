@@ -13,7 +13,7 @@ from framework.parallel.collectives import on_main
 from framework.parallel.process_group import process_group
 from framework.parallel.world import World
 from framework.registry import ComponentConfig, registry
-from framework.run_folder import read_status
+from framework.run_folder import require_complete
 from framework.training.assemble import assemble
 
 
@@ -32,10 +32,7 @@ def produce(run_dir: Path, loaded: LoadedConfig, section: ComponentConfig, out: 
     Raises:
         UserError: the run is not complete or cannot give it, or the file cannot be written.
     """
-    status = read_status(run_dir)
-    if status is None or not status.complete:
-        state = "has not begun" if status is None else f"is {status.state} at step {status.step}"
-        raise UserError(f"the run in {run_dir} {state}; {section.name} is made of a complete run")
+    require_complete(run_dir, f"{section.name} is made of a complete run")
     world = World.detect()
     with process_group(world, loaded.config.launch.timeout_seconds):
         artifact: Artifact = registry.build("artifact", section)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from framework.config.load import LoadedConfig, load
 from framework.config.schema import RunConfig
@@ -11,6 +12,7 @@ from framework.config.sources import available, listed
 from framework.errors import UserError
 from framework.options import nearest
 from framework.parallel.world import World
+from framework.run_folder import is_run_folder
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,17 @@ class Arguments:
         if not low <= len(self.names) <= high:
             words = " ".join(self.names) or "nothing"
             raise UserError(f"usage: python -m framework {usage}; got {words}")
+
+
+def run_folder(name: str) -> Path:
+    """The run folder that was named.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not is_run_folder(Path(name)):
+        raise UserError(f"{name} is not a run folder")
+    return Path(name)
 
 
 def starts_processes(config: RunConfig) -> bool:

@@ -10,14 +10,12 @@ splits in evaluate.final. The numbers are added to the run folder; a split is me
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from framework.cli.arguments import parse, starts_processes
+from framework.cli.arguments import parse, run_folder, starts_processes
 from framework.cli.output import console
 from framework.config.checks import SPLITS
 from framework.errors import EXIT_OK, UserError
 from framework.options import nearest
-from framework.run_folder import is_run_folder
 
 
 def main(words: Sequence[str]) -> int:
@@ -30,9 +28,7 @@ def main(words: Sequence[str]) -> int:
     split = arguments.overrides[0].removeprefix("split=") if arguments.overrides else "test"
     if split not in SPLITS:
         raise UserError(f"there is no split '{split}'{nearest(split, SPLITS)} (one of: {', '.join(SPLITS)})")
-    folder = Path(arguments.names[0])
-    if not is_run_folder(folder):
-        raise UserError(f"{folder} is not a run folder")
+    folder = run_folder(arguments.names[0])
     from framework.config.load import load
     from framework.parallel.world import World
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from framework.cli.arguments import parse
+from framework.cli.arguments import parse, run_folder
 from framework.errors import EXIT_OK, UserError
-from framework.run_folder import is_run_folder
 
 
 def main(words: Sequence[str]) -> int:
@@ -23,9 +22,7 @@ def main(words: Sequence[str]) -> int:
     arguments.expect_names(1, 1, "export RUN [--out FILE] [--checkpoint best|latest|PATH]")
     if arguments.overrides or arguments.conf:
         raise UserError("export takes a run folder and no overrides: the run is as it was trained")
-    run_dir = Path(arguments.names[0])
-    if not is_run_folder(run_dir):
-        raise UserError(f"{run_dir} is not a run folder")
+    run_dir = run_folder(arguments.names[0])
     # Imports torch, which a mistyped command need not wait for.
     from framework.checkpoint.export import export
 

@@ -20,7 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from pydantic import ValidationError
 
-from framework.cli.arguments import parse, starts_processes
+from framework.cli.arguments import parse, run_folder, starts_processes
 from framework.config.document import first_line
 from framework.config.load import load_saved
 from framework.config.problems import translate
@@ -28,7 +28,6 @@ from framework.config.provenance import COMMAND_LINE, Origins
 from framework.errors import EXIT_OK, ConfigError, Problem, UserError
 from framework.parallel.world import World
 from framework.registry import ComponentConfig, registry
-from framework.run_folder import is_run_folder
 
 
 def main(words: Sequence[str]) -> int:
@@ -37,9 +36,7 @@ def main(words: Sequence[str]) -> int:
     arguments.expect_names(2, 2, "produce RUN ARTIFACT [option=value ...] [out=PATH]")
     if arguments.conf is not None:
         raise UserError("produce takes a run folder and no conf=: the run is as it was trained")
-    run_dir, name = Path(arguments.names[0]), arguments.names[1]
-    if not is_run_folder(run_dir):
-        raise UserError(f"{run_dir} is not a run folder")
+    run_dir, name = run_folder(arguments.names[0]), arguments.names[1]
     loaded = load_saved(run_dir)
     out = [word.partition("=")[2] for word in arguments.overrides if word.startswith("out=")]
     if len(out) > 1 or out == [""]:

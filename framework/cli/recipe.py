@@ -15,13 +15,13 @@ exit codes: 0 complete, 1 a phase failed, 2 something is wrong with the input, 7
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from framework.cli.arguments import parse
 from framework.cli.output import console
+from framework.cli.study_options import is_dry, number, place
 from framework.config.provenance import COMMAND_LINE
 from framework.config.sources import listed, recipes
 from framework.errors import EXIT_OK, ConfigError, Problem, UserError
@@ -59,17 +59,12 @@ def main(words: Sequence[str]) -> int:
 
 def _options(words: Sequence[str]) -> tuple[Path | None, int, bool]:
     """out, threads and dry."""
-    problems = []
+    problems: list[Problem] = []
     given = dict(word.split("=", 1) for word in words)
     if len(given) < len(words):
         problems.append(Problem("", "an option of recipe is given twice", COMMAND_LINE))
-    out, threads, dry = given.get("out"), given.get("threads", "1"), given.get("dry", "false")
-    if out == "":
-        problems.append(Problem("out", "needs a folder", COMMAND_LINE))
-    if not re.fullmatch(r"[1-9]\d{0,5}", threads):
-        problems.append(Problem("threads", f"must be a whole number, 1 or more; got {threads}", COMMAND_LINE))
-    if dry not in ("true", "false"):
-        problems.append(Problem("dry", f"must be true or false; got {dry}", COMMAND_LINE))
+    _, out = place(given, problems)
+    threads, dry = number("threads", given, problems), is_dry(given, problems)
     if problems:
         raise ConfigError(problems)
-    return Path(out) if out else None, int(threads), dry == "true"
+    return out, threads or 1, dry

@@ -18,7 +18,8 @@ from pathlib import Path
 from framework.cli.arguments import parse
 from framework.cli.listing import load_plugins
 from framework.config.json_schema import run_file_schema
-from framework.errors import EXIT_OK, UserError
+from framework.errors import EXIT_OK
+from framework.files import writing
 
 
 def main(words: Sequence[str]) -> int:
@@ -31,9 +32,7 @@ def main(words: Sequence[str]) -> int:
         print(text)
         return EXIT_OK
     out = Path(arguments.flags["out"])
-    try:
+    with writing(out):
         out.write_text(f"{text}\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror}") from error
     print(out)
     return EXIT_OK

@@ -66,7 +66,8 @@ def _write(arguments: Arguments) -> int:
     workers = _workers(arguments)
     loaded = arguments.load()
     # Imports torch, which a mistyped command need not wait for.
-    from framework.data.build import fingerprint, read_splits
+    from framework.data.build import read_splits
+    from framework.data.fingerprint import fingerprint
     from framework.data.shards.encode import Images
     from framework.data.shards.writer import write_shards
 

@@ -1,4 +1,4 @@
-"""Options that `compare` and `sweep` share: numbers, seeds, and where the study is."""
+"""Options that `compare`, `sweep` and `recipe` share: numbers, seeds, and where the study is."""
 
 from __future__ import annotations
 

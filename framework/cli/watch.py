@@ -13,11 +13,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from framework.cli.arguments import parse
+from framework.cli.arguments import parse, run_folder
 from framework.errors import EXIT_OK, UserError
-from framework.run_folder import is_run_folder
 
 
 def main(words: Sequence[str]) -> int:
@@ -26,9 +24,7 @@ def main(words: Sequence[str]) -> int:
     arguments.expect_names(1, 1, "watch RUN [--once]")
     if arguments.overrides or arguments.conf:
         raise UserError("watch takes a run folder and nothing else")
-    folder = Path(arguments.names[0])
-    if not is_run_folder(folder):
-        raise UserError(f"{folder} is not a run folder")
+    folder = run_folder(arguments.names[0])
     from framework.reporting.watch import follow, snapshot
 
     if "--once" in words or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":

@@ -189,7 +189,7 @@ class LaunchConfig(Section):
     """How long a process waits for the others before the run fails and says who is missing."""
 
 
-class DirConfig(Section):
+class RunFolderConfig(Section):
     """The run folder."""
 
     dir: str | None = None
@@ -228,7 +228,7 @@ class RunConfig(Section):
     """Observers, called in this order."""
     reporters: list[Annotated[ComponentConfig, Of("reporter")]] = []
     """Where numbers go beside metrics.jsonl and log.txt."""
-    run: DirConfig = DirConfig()
+    run: RunFolderConfig = RunFolderConfig()
     launch: LaunchConfig = LaunchConfig()
     resume: str = "auto"
     """`auto` continues what `run.dir` holds, `never` does not, else a run or checkpoint to start from."""

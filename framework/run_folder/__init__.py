@@ -2,7 +2,7 @@ from framework.run_folder.decision import CHECKPOINTS, Finding, examine, is_run_
 from framework.run_folder.environment import environment, read_environments, record_cost, record_environment
 from framework.run_folder.folder import RunFolder
 from framework.run_folder.metrics import read_metrics, truncate_metrics
-from framework.run_folder.status import Status, read_status
+from framework.run_folder.status import Status, read_status, require_complete
 
 __all__ = [
     "CHECKPOINTS",
@@ -17,5 +17,6 @@ __all__ = [
     "read_status",
     "record_cost",
     "record_environment",
+    "require_complete",
     "truncate_metrics",
 ]

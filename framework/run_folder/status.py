@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from framework.errors import UserError
 from framework.files import replace_file, to_json
 
 STATUS = "status.json"
@@ -43,6 +44,22 @@ class Status:
             OSError: the folder is not writable.
         """
         replace_file(run_dir / STATUS, [to_json({**asdict(self), "pid": os.getpid()})])
+
+
+def require_complete(run_dir: Path, purpose: str) -> None:
+    """Refuse a run that has not come to its end.
+
+    Args:
+        run_dir: the run folder.
+        purpose: what only a complete run allows, for the message.
+
+    Raises:
+        UserError: the run is not complete.
+    """
+    status = read_status(run_dir)
+    if status is None or not status.complete:
+        state = "has not begun" if status is None else f"is {status.state} at step {status.step}"
+        raise UserError(f"the run in {run_dir} {state}; {purpose}")
 
 
 def read_status(run_dir: Path) -> Status | None:

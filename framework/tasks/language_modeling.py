@@ -10,12 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from framework.data.batch import Batch, DataSpec
+from framework.data.batch import NO_TOKEN, Batch, DataSpec
 from framework.registry import register
 from framework.tasks.base import Task
-
-#: target of a position that counts nowhere
-NO_TOKEN = -100
 
 
 @register.task("language_modeling")

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from framework.data.batch import Batch, DataSpec
+from framework.data.batch import NO_TOKEN, Batch, DataSpec
 from framework.errors import ConfigError
 from framework.registry import registry
-from framework.tasks.language_modeling import NO_TOKEN, LanguageModeling
+from framework.tasks.language_modeling import LanguageModeling
 
 VOCABULARY = 5
 TARGETS = torch.tensor([[1, 4, 0], [2, NO_TOKEN, NO_TOKEN], [NO_TOKEN, NO_TOKEN, NO_TOKEN]])
