@@ -136,10 +136,15 @@ class Registry:
         if kind in self._loaded:
             return
         self._loaded.add(kind)
-        for package_name in KINDS[kind][0]:
-            package = importlib.import_module(package_name)
-            for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
-                importlib.import_module(f"{package_name}.{module.name}")
+        try:
+            for package_name in KINDS[kind][0]:
+                package = importlib.import_module(package_name)
+                for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
+                    importlib.import_module(f"{package_name}.{module.name}")
+        except BaseException:
+            # Asked again it must fail again: a part of the components would pass for all of them.
+            self._loaded.discard(kind)
+            raise
 
     def load_all(self) -> None:
         """Import the built-in components of every kind."""

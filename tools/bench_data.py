@@ -34,8 +34,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from framework.config.batch_plan import BatchPlan
 from framework.config.load import load
 from framework.data.batch import DataSpec
-from framework.data.build import fingerprint, read_splits
+from framework.data.build import read_splits
 from framework.data.dataset import Dataset
+from framework.data.fingerprint import fingerprint
 from framework.data.in_memory import ArrayDataset
 from framework.data.loader import TrainLoader
 from framework.data.order import UniformOrder

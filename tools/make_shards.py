@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from framework.config.schema import DataConfig
-from framework.data.build import fingerprint, read_splits
+from framework.data.build import read_splits
+from framework.data.fingerprint import fingerprint
 from framework.data.shards.writer import write_shards
 from framework.errors import UserError
 

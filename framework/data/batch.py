@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Inputs = Tensor | dict[str, Tensor]
 
+#: target of a token position that counts nowhere
+NO_TOKEN = -100
+
 
 @dataclass(frozen=True)
 class DataSpec:

@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from framework.config.batch_plan import BatchPlan
 from framework.config.schema import DataConfig
@@ -14,7 +13,7 @@ from framework.data.batch import DataSpec
 from framework.data.batch_maker import Place
 from framework.data.dataset import Dataset, Splits
 from framework.data.evaluation import EvaluationLoader
-from framework.data.faults import Reader
+from framework.data.fingerprint import fingerprint
 from framework.data.group_weights import shares_of
 from framework.data.groups import GroupTable, column_groups, sample_groups
 from framework.data.loader import TrainLoader
@@ -28,8 +27,8 @@ from framework.errors import ConfigError, DataError, Problem
 from framework.options import nearest
 from framework.registry import registry
 
-#: numbers of a split that the fingerprint reads: a small data set whole, of a large one samples all over it
-_FINGERPRINT_NUMBERS = 2**22
+#: groups that a description names
+_MAX_GROUPS = 40
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Data:
         return EvaluationLoader(dataset, self.groups.assign(dataset, split), batch_size, world, known)
 
     def describe(self) -> list[tuple[str, str]]:
-        """(label, text) lines: sizes of the splits, then the samples of each group in each split."""
+        """(label, text) lines: sizes of the splits, then the samples of each group, or the first, in each."""
         classes = f", {self.spec.num_classes} classes" if self.spec.num_classes is not None else ""
         if self.spec.num_tokens is not None:
             classes += f", {self.spec.num_tokens:,} tokens in the vocabulary"
@@ -106,11 +105,13 @@ class Data:
             name: np.bincount(self.groups.assign(dataset, name), minlength=len(self.groups))
             for name, dataset in self.splits.items()
         }
-        for number, group in enumerate(self.groups.names):
+        for number, group in enumerate(self.groups.names[:_MAX_GROUPS]):
             text = ", ".join(f"{name} {count[number]:,}" for name, count in counts.items())
             lines.append(
                 (f"group {group}", text + ("" if counts["train"][number] else " (none to train on)"))
             )
+        if len(self.groups) > _MAX_GROUPS:
+            lines.append(("groups", f"and {len(self.groups) - _MAX_GROUPS:,} more"))
         if self.policy_groups is not self.groups:
             lines.append(("policy groups", f"{len(self.policy_groups):,}"))
         return lines
@@ -123,42 +124,6 @@ class Data:
         if isinstance(self.order, WeightedOrder):
             digest = hashlib.sha256(digest.encode() + self.order.shares.tobytes()).hexdigest()[:16]
         return digest
-
-
-def fingerprint(splits: Splits, *, tolerant: bool = False) -> str:
-    """A hash of sizes, metadata, extra columns and samples (of large data, some).
-
-    Args:
-        splits: the data.
-        tolerant: pass over samples that cannot be read.
-
-    Raises:
-        DataError: a sample cannot be read.
-    """
-    digest = hashlib.sha256()
-    for name, dataset in sorted(splits.items()):
-        digest.update(f"{name} {len(dataset)} {dataset.spec}".encode())
-        for column in sorted(dataset.columns):
-            digest.update(f"{column} {dataset.columns[column].names}".encode())
-            digest.update(np.ascontiguousarray(dataset.columns[column].values).tobytes())
-        for extra, values in sorted(dataset.extra.items()):
-            digest.update(f"{extra} {values.dtype} {values.shape}".encode())
-            digest.update(np.ascontiguousarray(values).tobytes())
-        identity = dataset.identity()
-        if identity is not None:
-            digest.update(identity)
-            continue
-        count = min(len(dataset), _FINGERPRINT_NUMBERS // max(dataset.spec.num_features, 1) + 1)
-        read = np.linspace(0, len(dataset) - 1, count).astype(np.int64)
-        content = Reader(dataset).fetch(read, None)[1] if tolerant else dataset.fetch(read, None)
-        if content is None:
-            continue
-        inputs, targets = content
-        tensors = {"inputs": inputs} if isinstance(inputs, Tensor) else inputs
-        for key, tensor in sorted(tensors.items()):
-            digest.update(key.encode() + tensor.contiguous().numpy().tobytes())
-        digest.update(targets.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def raw_splits(config: DataConfig, seed: int) -> Splits:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,19 @@ class Column:
 
     values: np.ndarray
     names: tuple[str, ...]
+
+    def ids_in(self, names: Sequence[str]) -> np.ndarray:
+        """The values as ids into other names, (samples,) int64; -1 where those lack the name."""
+        place = {name: number for number, name in enumerate(names)}
+        # the last entry is what an id of -1 finds
+        ids = np.array([*(place.get(name, -1) for name in self.names), -1], dtype=np.int64)
+        found: np.ndarray = ids[self.values]
+        return found
+
+
+def joint_names(columns: Iterable[Column]) -> tuple[str, ...]:
+    """The names of the first column, then those that only later ones have."""
+    return tuple(dict.fromkeys(name for column in columns for name in column.names))
 
 
 class Dataset(ABC):

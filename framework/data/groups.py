@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from framework.data.dataset import Column, Dataset, Splits
+from framework.data.dataset import Column, Dataset, Splits, joint_names
 from framework.errors import ConfigError, DataError, Problem
 from framework.options import nearest
 
@@ -74,7 +74,7 @@ def column_groups(splits: Splits, columns: Sequence[str], allow_other: bool) -> 
         ]
         if problems:
             raise ConfigError(problems)
-    vocabularies = tuple(_vocabulary([d.columns[name] for d in splits.values()]) for name in columns)
+    vocabularies = tuple(joint_names(d.columns[name] for d in splits.values()) for name in columns)
     found = [_codes(dataset, columns, vocabularies) for dataset in splits.values()]
     codes = np.unique(np.concatenate(found))
     other = allow_other and bool((codes < 0).any())
@@ -95,21 +95,12 @@ def sample_groups(training: Dataset) -> GroupTable:
     return GroupTable(names, np.ones(count, np.int64), (), (), np.arange(count), each_sample=True)
 
 
-def _vocabulary(columns: Sequence[Column]) -> tuple[str, ...]:
-    """Value names in the order of the first split, then those that only others have."""
-    return tuple(dict.fromkeys(name for column in columns for name in column.names))
-
-
 def _codes(dataset: Dataset, columns: Sequence[str], vocabularies: Sequence[tuple[str, ...]]) -> np.ndarray:
     """One number per combination of values (n,): its place in the product of the vocabularies, or -1."""
     codes = np.zeros(len(dataset), dtype=np.int64)
     unknown = np.zeros(len(dataset), dtype=bool)
     for name, vocabulary in zip(columns, vocabularies, strict=True):
-        column = dataset.columns[name]
-        place = {value: number for number, value in enumerate(vocabulary)}
-        # the last entry is what an id of -1 finds
-        places = np.array([*(place.get(value, -1) for value in column.names), -1], dtype=np.int64)
-        ids = places[column.values]
+        ids = dataset.columns[name].ids_in(vocabulary)
         unknown |= ids < 0
         codes = codes * len(vocabulary) + ids
     codes[unknown] = -1

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from framework.data.batch import Inputs
-from framework.data.dataset import Column, Dataset
+from framework.data.dataset import Column, Dataset, joint_names
 from framework.data.faults import BadSampleError
 from framework.data.unfitted import Unfitted
 from framework.errors import DataError
@@ -132,15 +132,12 @@ class Mixed(Unfitted):
 
     def _column(self, columns: Sequence[Column | None]) -> Column:
         """One column over all names; a sample of a part that lacks it has no value."""
-        names = tuple(dict.fromkeys(name for column in columns if column for name in column.names))
-        ids = {name: number for number, name in enumerate(names)}
+        names = joint_names(column for column in columns if column is not None)
         values = np.full(len(self.part), -1, dtype=np.int64)
         for number, column in enumerate(columns):
             if column is not None:
-                # the last entry is what an id of -1 finds
-                translated = np.array([*(ids[name] for name in column.names), -1], dtype=np.int64)
                 chosen = np.flatnonzero(self.part == number)
-                values[chosen] = translated[column.values[self.place[chosen]]]
+                values[chosen] = column.ids_in(names)[self.place[chosen]]
         return Column(values, names)
 
     def _extra(self) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from framework.data.faults import BadSampleError
@@ -25,16 +26,21 @@ def decode_image(source: Path | bytes, size: int, color: str, place: str, positi
     Raises:
         BadSampleError: it cannot be decoded.
     """
-    from PIL import Image
-
     try:
         with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
-            converted = image.convert("RGB" if color == "rgb" else "L")
+            converted = eight_bits(image).convert("RGB" if color == "rgb" else "L")
             resized = converted.resize((size, size), Image.Resampling.BILINEAR)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = f"cannot be decoded as an image: {error}"
         raise BadSampleError(place, reason, np.array([position])) from error
     return np.asarray(resized).reshape(size, size, -1)
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """The image with 8 bits per number: the upper ones of 16, where Pillow would cut all off at 255."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
 
 
 def image_tensor(images: list[np.ndarray]) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from framework.data.files.images import eight_bits
 from framework.data.shards.manifest import InputField
 
 #: last part of an extension -> kind of member
@@ -99,7 +100,7 @@ def _image(content: bytes, field: InputField, size: int | None) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
             mode = "L" if field.shape[0] == 1 else "RGB"
-            converted = image if image.mode == mode else image.convert(mode)
+            converted = image if image.mode == mode else eight_bits(image).convert(mode)
             if size is not None and converted.size != (size, size):
                 converted = converted.resize((size, size), Image.Resampling.BILINEAR)
             pixels = np.asarray(converted)

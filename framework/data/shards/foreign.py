@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from framework.data.batch import DataSpec
-from framework.data.shards import tar
 from framework.data.shards.content import ShardContent, joined, read_content
-from framework.data.shards.decode import DECODERS, array_header, kind_of
+from framework.data.shards.decode import kind_of
 from framework.data.shards.download import Source, is_remote
 from framework.data.shards.index import compact, write_index
 from framework.data.shards.manifest import Groups, InputField, Manifest, Shard, Split
-from framework.data.shards.metadata import SINGLE, Facts, name_of, read_facts
+from framework.data.shards.metadata import Facts, name_of, read_facts
 from framework.data.shards.pool import in_processes
-from framework.data.shards.tar import TarError
+from framework.data.shards.probe import field_of, first_sample, input_member, label_of
 from framework.errors import DataError, UserError
 from framework.files import writing
 
@@ -78,7 +77,8 @@ def index_shards(
     """Read every shard once and write index and manifest into `folder`; the shards stay where they are.
 
     Args:
-        files: split -> paths or URLs of its shards, in order; those of a server are read once each.
+        files: split -> paths or URLs of its shards, in order; those of a server are fetched once, and the
+            first one twice more to learn what samples look like.
         folder: made if it does not exist.
         member: extension of the input; None takes the first image, else array, tensor or text.
         label: `cls`, `txt` or a key of the .json member; None looks for `cls`, then for the key `label`.
@@ -92,10 +92,13 @@ def index_shards(
     """
     paths = [file for shards in files.values() for file in shards]
     with at_hand(paths[0]) as first:
-        sample = _first_sample(first)
-        member = member or _input_member(first, sample)
+        sample = first_sample(first)
+        member = member or input_member(first, sample)
+        label = label or label_of(first, sample)
+    try:
         kind_of(member)
-        label = label or _label(first, sample)
+    except ValueError as error:
+        raise DataError(f"--input {member}: {error}") from error
     reading = _Reading(member, [label, *columns])
     found: list[Found] = []
     faults: list[str] = []
@@ -109,47 +112,8 @@ def index_shards(
         raise DataError("\n  ".join([f"{len(faults)} bad shard{'s' * (len(faults) > 1)}:", *faults]))
     _check_members(paths, found, member)
     with at_hand(paths[0]) as first:
-        field = _field(first, found, member)
+        field = field_of(first, [one.content for one in found], member)
     return _write(files, folder, found, field, label, columns)
-
-
-def _first_sample(path: Path) -> dict[str, int]:
-    try:
-        members = tar.scan(tar.mapped(path))
-        first = next(tar.group(members), None)
-    except (OSError, TarError) as error:
-        raise DataError(f"shard {path}: {error}") from error
-    if first is None:
-        raise DataError(f"shard {path}: holds no sample (a file whose name has an extension)")
-    return first[1]
-
-
-def _input_member(path: Path, sample: Mapping[str, int]) -> str:
-    refused = []
-    found: dict[str, str] = {}
-    for extension in sample:
-        try:
-            found.setdefault(kind_of(extension), extension)
-        except ValueError as error:
-            if extension not in SINGLE:
-                refused.append(str(error))
-    for kind in ("image", "array", "tensor", "text"):
-        if kind in found:
-            return found[kind]
-    listed = ", ".join(f".{extension}" for extension in sample)
-    raise DataError(
-        f"shard {path}: no member can be the input ({listed}); {'; '.join(refused) or 'give --input'}"
-    )
-
-
-def _label(path: Path, sample: Mapping[str, int]) -> str:
-    if "cls" in sample:
-        return "cls"
-    if "json" in sample and read_facts(path, ["label"])[0].values[0] is not None:
-        return "label"
-    raise DataError(
-        f"shard {path}: no member .cls and no key 'label' in .json; say where labels are: --label KEY"
-    )
 
 
 def _check_members(paths: Sequence[str], found: Sequence[Found], member: str) -> None:
@@ -162,51 +126,6 @@ def _check_members(paths: Sequence[str], found: Sequence[Found], member: str) ->
             faults.append(f"shard {path}: {len(missing)} samples have no .{member}: {keys}")
     if faults:
         raise DataError("\n  ".join(faults))
-
-
-def _field(path: Path, found: Sequence[Found], member: str) -> InputField:
-    """What the first sample says of all."""
-    kind = kind_of(member)
-    arrays = found[0].content.arrays
-    start, size = int(arrays[f"offset.{member}"][0]), int(arrays[f"size.{member}"][0])
-    content = tar.mapped(path)[start : start + size]
-    try:
-        if kind == "image":
-            return _image_field(member, content)
-        if kind == "text":
-            longest = max(int(one.content.arrays[f"size.{member}"].max(initial=1)) for one in found)
-            return InputField(member=member, kind="text", dtype="uint8", shape=(longest,))
-        if kind == "array":
-            _, dtype, shape = array_header(content)
-        else:
-            dtype, shape = _decoded(member, kind, content)
-    except ValueError as error:
-        raise DataError(f"shard {path}, sample {found[0].content.keys[0]}: .{member} {error}") from error
-    scale = 255 if dtype == np.uint8 and len(shape) >= 2 else 1
-    return InputField.model_validate(
-        {"member": member, "kind": kind, "dtype": dtype.name, "shape": shape, "scale": scale}
-    )
-
-
-def _image_field(member: str, content: bytes) -> InputField:
-    import io
-
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
-            channels = 1 if image.mode in ("1", "L", "I", "I;16") else 3
-            width, height = image.size
-    except OSError as error:
-        raise ValueError(f"cannot be decoded as an image: {error}") from error
-    return InputField(member=member, kind="image", dtype="uint8", shape=(channels, height, width), scale=255)
-
-
-def _decoded(member: str, kind: str, content: bytes) -> tuple[np.dtype, tuple[int, ...]]:
-    """Type and shape of a member that says them only when it is decoded."""
-    probe = InputField.model_validate({"member": member, "kind": kind, "dtype": "float32", "shape": ()})
-    numbers = DECODERS[kind](content, probe, None)
-    return numbers.dtype, numbers.shape
 
 
 def _write(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from framework.data.dataset import Column, Splits
+from framework.data.dataset import Splits, joint_names
 from framework.data.groups import GroupTable, column_groups
 from framework.data.shards import tar
 from framework.data.shards.content import ShardContent, joined, read_content
@@ -96,7 +96,7 @@ def write_shards(
         own = [content for piece, content in zip(pieces, contents, strict=True) if piece.split == name]
         arrays |= {f"{name}/{key}": array for key, array in joined(own).items()}
         for key, names in vocabularies.items():
-            arrays[f"{name}/column.{key}"] = compact(_renumbered(dataset.columns[key], names), len(names))
+            arrays[f"{name}/column.{key}"] = compact(dataset.columns[key].ids_in(names), len(names))
         arrays |= {f"{name}/extra.{key}": values for key, values in dataset.extra.items()}
     manifest = write_index(folder, arrays, manifest)
     shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
@@ -258,17 +258,4 @@ def _vocabularies(splits: Splits) -> dict[str, tuple[str, ...]]:
         if missing:
             raise DataError(f"{kind} {', '.join(sorted(missing))}: in some splits, but not in all of them")
     columns = next(iter(splits.values())).columns
-    return {
-        name: tuple(
-            dict.fromkeys(value for dataset in splits.values() for value in dataset.columns[name].names)
-        )
-        for name in columns
-    }
-
-
-def _renumbered(column: Column, names: tuple[str, ...]) -> np.ndarray:
-    """The values of `column` (samples,) as ids into `names`."""
-    place = {name: number for number, name in enumerate(names)}
-    places = np.array([*(place[name] for name in column.names), -1], np.int64)
-    renumbered: np.ndarray = places[column.values]
-    return renumbered
+    return {name: joint_names(dataset.columns[name] for dataset in splits.values()) for name in columns}

@@ -8,14 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from framework.data.batch import DataSpec, Inputs
+from framework.data.batch import NO_TOKEN, DataSpec, Inputs
 from framework.data.dataset import Column, Dataset
 from framework.data.in_memory import select_metadata
 from framework.data.text.tokenizer import Tokenizer, compact, readable
 from framework.data.unfitted import Unfitted
-
-#: target of a position that counts nowhere, as `tasks.language_modeling` has it
-NO_TOKEN = -100
 
 
 class Documents(Unfitted):

@@ -155,3 +155,13 @@ def test_synthetic_groups_have_the_counts_and_means_they_should() -> None:
     again = component("dataset", "synthetic_groups", **options)
     assert np.array_equal(values, inputs(again["train"]))
     assert not np.array_equal(values, inputs(component("dataset", "synthetic_groups", 1, **options)["train"]))
+
+
+def test_of_sixteen_bits_the_upper_eight_count(tmp_path: Path) -> None:
+    pixels = np.array([[0, 255], [256, 65535]], np.uint16)
+    (tmp_path / "cat").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "cat" / "1.png")
+    for color, channels in (("grayscale", 1), ("rgb", 3)):
+        train = component("dataset", "image_folder", path=str(tmp_path), size=2, color=color)["train"]
+        images, _ = train.fetch(np.array([0]), None)
+        assert images[0].tolist() == [[[0, 0], [pytest.approx(1 / 255), 1]]] * channels

@@ -9,9 +9,10 @@ import pytest
 from torch import Tensor
 
 from framework.config.schema import SplitConfig
+from framework.data.batch import NO_TOKEN
 from framework.data.dataset import Dataset, Splits
 from framework.data.splits import make_splits
-from framework.data.text.blocks import NO_TOKEN, TokenBlocks
+from framework.data.text.blocks import TokenBlocks
 from framework.data.unfitted import fit
 from framework.errors import ConfigError, DataError
 from tests.data_samples import component

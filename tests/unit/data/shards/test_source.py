@@ -133,12 +133,18 @@ def test_pictures_of_several_sizes_need_a_size(tmp_path: Path) -> None:
     assert torch.equal(tensor(resized, [0, 2]), torch.full((2, 3, 4, 4), 100 / 255))
 
 
+def test_of_sixteen_bits_the_upper_eight_count(tmp_path: Path) -> None:
+    pixels = np.array([[0, 255], [256, 65535]], np.uint16)
+    dataset = foreign(tmp_path, [{"__key__": "a", "png": png(pixels), "cls": 0}])
+    assert tensor(dataset, [0]).mul(255).tolist() == [[[[0, 0], [1, 255]]]]
+
+
 @pytest.mark.parametrize("member", ["pyd", "pkl", "pickle", "pth"])
 def test_pickles_are_refused_unread(tmp_path: Path, member: str) -> None:
     samples = [{"__key__": "a", member: pickle.dumps(Danger()), "cls": 1}]
     with pytest.raises(DataError, match=rf"\.{member} members are pickles.*never read"):
         foreign(tmp_path, samples)
-    with pytest.raises(ValueError, match="pickles"):
+    with pytest.raises(DataError, match="pickles"):
         index_shards({"train": [str(tmp_path / "part-000.tar")]}, tmp_path, member=member)
     assert "UNPICKLED" not in os.environ
 
