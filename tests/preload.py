@@ -12,7 +12,7 @@ from framework.registry import registry
 registry.load_all()
 rebuild()
 # What a run imports late, and what test modules import.
-LATE = ["framework.run", "pytest", "pandas", "sklearn.datasets", "torch._dynamo", "torch.distributed.fsdp"]
+LATE = ["framework.run", "pytest", "pandas", "torch._dynamo", "torch.distributed.fsdp"]
 if importlib.util.find_spec("deepspeed") is not None:
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
     LATE += ["deepspeed", "torch.utils.cpp_extension", "torch._inductor.compile_fx"]

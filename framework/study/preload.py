@@ -12,6 +12,6 @@ from framework.registry import registry
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 registry.load_all()
 rebuild()
-# torch imports _dynamo with the first optimizer, a data source imports scikit-learn.
-for module in ("framework.run", "torch._dynamo", "sklearn.datasets"):
+# torch imports _dynamo with the first optimizer, a table imports pandas.
+for module in ("framework.run", "torch._dynamo", "pandas"):
     import_module(module)

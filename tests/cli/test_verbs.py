@@ -53,6 +53,19 @@ def test_a_config_error_does_not_wait_for_the_training_machinery() -> None:
     assert "no configuration 'nowhere'" in done.stderr
 
 
+def test_a_check_imports_only_what_the_configuration_needs() -> None:
+    """Neither other engines, models, sources and trackers, nor scikit-learn for the digits it brings along."""
+    program = (
+        "import sys; from framework.__main__ import main;"
+        "code = main(['check', 'conf=vit_rgd', 'model=mlp', 'engine=single', 'reporting=console']);"
+        "others = {'accelerate', 'datasets', 'deepspeed', 'mlflow', 'optuna', 'pandas', 'plotly', 'pyarrow',"
+        " 'scipy', 'sklearn', 'tensorboard', 'transformers', 'wandb'};"
+        "sys.exit(f'imported {heavy}' if (heavy := others & set(sys.modules)) else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(verb: str, flag: str, run: Run) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
 import torch
 
 from framework.data.batch import DataSpec
@@ -17,10 +22,20 @@ def digits(*, flat: bool = False) -> Splits:
     Args:
         flat: give (64,) features instead of (1, 8, 8) images.
     """
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
+    table = _table()
     shape = (64,) if flat else (1, 8, 8)
-    inputs = torch.from_numpy(pixels / 16).float().reshape(-1, *shape)
+    inputs = table[:, :-1].reshape(-1, *shape) / 16
     spec = DataSpec(shape, num_classes=10, class_names=tuple(map(str, range(10))))
-    return {"train": ArrayDataset(inputs, torch.from_numpy(labels).long(), spec)}
+    return {"train": ArrayDataset(inputs, table[:, -1].long(), spec)}
+
+
+def _table() -> torch.Tensor:
+    """64 pixels from 0 to 16 and the digit, a row for each image, (1797, 65).
+
+    The file is read without importing scikit-learn, which would take about as long as importing torch.
+    """
+    spec = find_spec("sklearn")
+    assert spec is not None, "scikit-learn is a dependency"
+    file = Path(spec.origin or "").parent / "datasets" / "data" / "digits.csv.gz"
+    with gzip.open(file, "rt") as lines:
+        return torch.from_numpy(np.loadtxt(lines, delimiter=",", dtype=np.float32))
