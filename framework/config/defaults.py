@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ from framework.config.overrides import Overrides
 from framework.config.sources import SearchPath, listed
 from framework.errors import Problem
 from framework.options import nearest
+
+#: the name of each document and the dotted key that it lands at
+Order = tuple[tuple[str, str], ...]
+#: Hydra's answers, by the run file's name, the choices and the texts of all documents: nothing else matters,
+#: and all runs of a comparison ask the same
+_orders: dict[tuple[str, tuple[str, ...], frozenset[tuple[str, str]]], Order] = {}
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class Defaults:
     overrides: Overrides
     problems: list[Problem]
     _documents: dict[Path, Document | None] = field(default_factory=dict)
+    _named: dict[str, Path] = field(default_factory=dict)
     _groups: set[str] = field(default_factory=set)
 
     def parts(self, file: Path) -> list[Part]:
@@ -52,6 +60,7 @@ class Defaults:
         for group, option in self.overrides.groups.items():
             chosen = self.search.find(f"{group}/{option}") if option else None
             if chosen is not None:
+                self._named[f"{group}/{option}"] = chosen
                 self._visit(chosen, group)
         return self._ordered(file) if len(self.problems) == before else []
 
@@ -66,6 +75,7 @@ class Defaults:
             for name, optional in self._names(entry, group, place):
                 found = self.search.find(name)
                 if found is not None:
+                    self._named[name] = found
                     self._visit(found, name.rpartition("/")[0])
                 elif not optional:
                     self._report_missing(name, place)
@@ -116,15 +126,8 @@ class Defaults:
                 choices.append(f"{'' if group in self._groups else '+'}{group}={option}")
             elif group in self._groups:
                 choices.append(f"~{group}")
-        folders = [f"file://{folder}" for folder in self.search.folders]
-        choices.append(f"hydra.searchpath={json.dumps(folders, ensure_ascii=False)}")
         try:
-            with (
-                initialize_config_dir(str(file.resolve().parent), version_base="1.3"),
-                warnings.catch_warnings(action="ignore"),
-            ):
-                loader = GlobalHydra.instance().config_loader()
-                ordered = loader.compute_defaults_list(file.stem, choices, RunMode.RUN).defaults
+            ordered = self._order(file, tuple(choices))
         except (HydraException, ValueError, RecursionError) as error:
             message = (
                 "files name each other in a circle"
@@ -136,15 +139,43 @@ class Defaults:
             self.problems.append(Problem("defaults", message, document.place("defaults")))
             return []
         parts = []
-        for result in ordered:
-            path = self.search.find(result.config_path or "")
-            if path is None or result.config_path.startswith("hydra/"):
+        for name, package in ordered:
+            path = self.search.find(name)
+            if path is None or name.startswith("hydra/"):
                 continue
             # An option that is an interpolation is known only now.
             document = self._documents.get(path) or read(path, self.problems)
             if document is None:
                 continue
-            group = result.config_path.rpartition("/")[0]
+            group = name.rpartition("/")[0]
             chosen = [name for name in self.overrides.groups if group == name or group.startswith(f"{name}/")]
-            parts.append(Part(document, result.package or "", chosen[0] if chosen else None))
+            parts.append(Part(document, package, chosen[0] if chosen else None))
         return parts
+
+    def _order(self, file: Path, choices: tuple[str, ...]) -> Order:
+        texts = {name: self._text(path) for name, path in {**self._named, file.stem: file}.items()}
+        question = (file.stem, choices, frozenset(texts.items()))
+        if question in _orders:
+            return _orders[question]
+        order = _hydra_order(file, choices, self.search.folders)
+        # A document that an interpolation names is in the order and not among the texts.
+        if all(name in texts or name.startswith("hydra/") for name, _ in order):
+            _orders[question] = order
+        return order
+
+    def _text(self, path: Path) -> str:
+        document = self._documents[path]
+        assert document is not None
+        return document.text
+
+
+def _hydra_order(file: Path, choices: Sequence[str], folders: Sequence[Path]) -> Order:
+    places = json.dumps([f"file://{folder}" for folder in folders], ensure_ascii=False)
+    with (
+        initialize_config_dir(str(file.resolve().parent), version_base="1.3"),
+        warnings.catch_warnings(action="ignore"),
+    ):
+        loader = GlobalHydra.instance().config_loader()
+        words = [*choices, f"hydra.searchpath={places}"]
+        ordered = loader.compute_defaults_list(file.stem, words, RunMode.RUN).defaults
+    return tuple((result.config_path or "", result.package or "") for result in ordered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,17 @@ class Document:
 
     Attributes:
         path: the file.
-        values: what it says, without its defaults list; interpolations are still text.
+        name: the file as messages print it.
+        text: what it says, as written.
+        values: the same as data, without its defaults list; interpolations are still text. It is shared by
+            all that read the same file, and never changed.
         defaults: its defaults list as written, or an empty list.
         lines: dotted key -> line number, list items and the defaults list included.
     """
 
     path: Path
+    name: str
+    text: str
     values: dict[str, Any]
     defaults: list[Any]
     lines: dict[str, int]
@@ -35,7 +41,7 @@ class Document:
     def place(self, key: str) -> str:
         """`conf/policy/rgd.yaml:3`."""
         line = self.lines.get(key)
-        return f"{shown(self.path)}:{line}" if line else shown(self.path)
+        return f"{self.name}:{line}" if line else self.name
 
 
 def read(path: Path, problems: list[Problem]) -> Document | None:
@@ -43,7 +49,6 @@ def read(path: Path, problems: list[Problem]) -> Document | None:
     name = shown(path)
     try:
         text = path.read_bytes().decode("utf-8")
-        root = yaml.compose(text, yaml.SafeLoader)
     except OSError as error:
         problems.append(Problem("", f"cannot be read: {error.strerror}", name))
         return None
@@ -51,6 +56,21 @@ def read(path: Path, problems: list[Problem]) -> Document | None:
         line = path.read_bytes()[: error.start].count(b"\n") + 1
         problems.append(Problem("", "is not UTF-8 text", f"{name}:{line}"))
         return None
+    document, faults = _parsed(path, text, name)
+    problems.extend(faults)
+    return document
+
+
+@lru_cache(maxsize=256)
+def _parsed(path: Path, text: str, name: str) -> tuple[Document | None, tuple[Problem, ...]]:
+    """The document or its faults; the runs of a comparison read the same files again and again."""
+    problems: list[Problem] = []
+    return _parse(path, text, name, problems), tuple(problems)
+
+
+def _parse(path: Path, text: str, name: str, problems: list[Problem]) -> Document | None:
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
     except yaml.YAMLError as error:
         problems.append(_syntax_problem(error, name))
         return None
@@ -69,11 +89,12 @@ def read(path: Path, problems: list[Problem]) -> Document | None:
     if faults:
         problems.extend(faults)
         return None
-    return _load(path, text, lines, problems)
+    return _load(path, text, name, lines, problems)
 
 
-def _load(path: Path, text: str, lines: dict[str, int], problems: list[Problem]) -> Document | None:
-    name = shown(path)
+def _load(
+    path: Path, text: str, name: str, lines: dict[str, int], problems: list[Problem]
+) -> Document | None:
     try:
         values = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except yaml.YAMLError as error:
@@ -95,7 +116,8 @@ def _load(path: Path, text: str, lines: dict[str, int], problems: list[Problem])
     if not isinstance(defaults, list):
         problems.append(Problem("defaults", "must be a list", f"{name}:{lines['defaults']}"))
         return None
-    return Document(path, {str(key): value for key, value in values.items()}, defaults, lines)
+    named = {str(key): value for key, value in values.items()}
+    return Document(path, name, text, named, defaults, lines)
 
 
 def _collect_lines(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -235,12 +236,15 @@ class RunConfig(Section):
 
 
 def rebuild() -> None:
-    """Build the schema anew from what is registered now, plugins included."""
+    """Build the schema from what is registered now, plugins included; nothing if it is that already."""
+    _build(tuple(registry.get(kind, name).model for kind in KINDS for name in registry.names(kind)))
+
+
+@lru_cache(maxsize=1)
+def _build(components: tuple[type[ComponentConfig], ...]) -> None:
     # A model that was used before keeps the schema it had then, so those that hold components go first.
-    for kind in KINDS:
-        for name in registry.names(kind):
-            model = registry.get(kind, name).model
-            if model.__pydantic_complete__:
-                model.model_rebuild(force=True)
+    for model in components:
+        if model.__pydantic_complete__:
+            model.model_rebuild(force=True)
     DataConfig.model_rebuild(force=True)
     RunConfig.model_rebuild(force=True)

@@ -54,7 +54,7 @@ def test_a_config_error_does_not_wait_for_the_training_machinery() -> None:
 
 
 def test_a_check_imports_only_what_the_configuration_needs() -> None:
-    """Neither other engines, models, sources and trackers, nor scikit-learn for the digits it brings along."""
+    """No other engine, model, source or tracker, and no scikit-learn for the digits it brings along."""
     program = (
         "import sys; from framework.__main__ import main;"
         "code = main(['check', 'conf=vit_rgd', 'model=mlp', 'engine=single', 'reporting=console']);"

@@ -105,3 +105,18 @@ def test_places_of_merged_files() -> None:
     assert origins.place("policy.nothing") == "run.yaml:2", "the nearest section that somebody wrote"
     assert origins.place("seed") == "command line"
     assert origins.place("nowhere") == "run.yaml"
+
+
+@pytest.mark.parametrize("text", ["defaults: [{policy: second}]", "defaults: [{policy: '${oc.env:CHOICE}'}]"])
+def test_a_file_that_was_edited_is_read_anew(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that is kept from one composition for the next is older than the files."""
+    monkeypatch.setenv("CHOICE", "second")
+    assert policy(text) == {"name": "first", "size": 1, "kind": "second"}
+    Path("policy/first.yaml").write_text("name: first\nsize: 3\n")
+    assert policy(text) == {"name": "first", "size": 3, "kind": "second"}
+    Path("policy/second.yaml").write_text("defaults: [more]\nkind: other\n")
+    assert policy(text) == {"size": 5, "kind": "other"}
+    Path("conf/policy").mkdir(parents=True)
+    Path("policy/more.yaml").rename("conf/policy/more.yaml")
+    Path("conf/policy/more.yaml").write_text("size: 7\n")
+    assert policy(text) == {"size": 7, "kind": "other"}
