@@ -44,7 +44,8 @@ KINDS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "task": (("framework.tasks",), frozenset({"spec", "class_counts", "class_shares"})),
     "policy": (
         ("framework.policies",),
-        frozenset({"group_counts", "group_shares", "group_names", "batch_size", "updates_per_epoch"}),
+        frozenset({"group_counts", "group_shares", "group_names", "class_shares", "class_names"})
+        | {"batch_size", "updates_per_epoch"},
     ),
     "regularizer": (("framework.regularizers",), frozenset({"group_counts", "spec"})),
     "optimizer": (("framework.optim.optimizers",), frozenset({"parameters"})),

@@ -41,6 +41,8 @@ def built(name: str, num_groups: int, device: torch.device) -> Policy:
         group_counts=counts,
         group_shares=[1 / num_groups] * num_groups,
         group_names=[str(group) for group in range(num_groups)],
+        class_shares=None,
+        class_names=None,
         batch_size=64,
         updates_per_epoch=1,
     )

@@ -60,6 +60,7 @@ class Policy(ABC):
             calls `update` then `weights` on the whole batch before the backward pass; if not, `weights`
             on each micro-batch as it comes and `update` on the whole batch afterwards.
         needs_groups: whether the data must define groups.
+        needs_log_probability: whether it takes exp(-loss) for the probability of the sample's target.
         may_be_negative: whether a weight may be below 0; only for a method that is defined so.
         required_extra: per-sample columns of which the data or the task must bring at least one.
         state_names: the tensor attributes that make up the state; `update` rebinds them, never in place.
@@ -69,6 +70,7 @@ class Policy(ABC):
 
     needs_batch: bool = True
     needs_groups: bool = False
+    needs_log_probability: bool = False
     may_be_negative: bool = False
     required_extra: tuple[str, ...] = ()
     state_names: tuple[str, ...] = ()

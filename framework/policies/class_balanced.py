@@ -12,7 +12,7 @@ from torch import Tensor
 
 from framework.options import BelowOne
 from framework.policies.base import Policy, SampleLosses
-from framework.policies.groups import expected_one, training_counts
+from framework.policies.groups import drawn_alike, expected_one, training_counts
 from framework.registry import register
 
 
@@ -28,6 +28,9 @@ class ClassBalanced(Policy):
         beta: of the effective number; the paper takes 0.9, 0.99, 0.999 and 0.9999.
         scale: expected_one makes the expected weight of a sampled sample 1; num_groups makes the
             weights of the groups sum to their number, as the authors' code does.
+
+    Raises:
+        ValueError: the sampler draws all groups alike, so that rare ones would be lifted twice.
     """
 
     needs_batch = False
@@ -44,6 +47,11 @@ class ClassBalanced(Policy):
         scale: Literal["expected_one", "num_groups"] = "expected_one",
     ) -> None:
         counts = training_counts(group_counts)
+        if beta and drawn_alike(counts, group_shares):
+            raise ValueError(
+                "weighs groups by their training counts, but the sampler draws all groups alike: rare ones"
+                " would be lifted twice; set data.sampling.name to uniform, or take erm or importance"
+            )
         log_beta = math.log(beta) if beta > 0 else -math.inf
         effective = -torch.expm1(counts.clamp(min=1.0) * log_beta)
         weights = torch.where(counts > 0, 1.0 / effective, 0.0)

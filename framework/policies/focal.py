@@ -19,8 +19,8 @@ class Focal(Policy):
 
     The focal loss is a function of the cross-entropy l alone, so that its gradient is that of l times
     d/dl [(1 - p)^gamma l] = (1 - p)^gamma + gamma (1 - p)^(gamma - 1) p l, and this weight reproduces it
-    exactly. The usual implementation yields nan for gamma < 1 at p = 1; the weight there is 0. It takes
-    the task's loss to be an unsmoothed cross-entropy of one target: leave `label_smoothing` at 0.
+    exactly. The usual implementation yields nan for gamma < 1 at p = 1; the weight there is 0. The
+    task's loss must be an unsmoothed cross-entropy of one target; others are refused.
 
     Args:
         gamma: focusing parameter; 0 is ERM.
@@ -29,6 +29,7 @@ class Focal(Policy):
     """
 
     needs_batch = False
+    needs_log_probability = True
 
     @validate_call
     def __init__(self, *, gamma: NonNegative = 2.0, gradient: Literal["full", "factor"] = "full") -> None:

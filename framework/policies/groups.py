@@ -49,6 +49,20 @@ def distribution(name: str, masses: Sequence[float] | Tensor, counts: Tensor) ->
     return mass / mass.sum()
 
 
+def drawn_alike(counts: Tensor, shares: Sequence[float] | None) -> bool:
+    """Whether the sampler makes groups of different counts equally frequent.
+
+    Args:
+        counts: (groups,) training counts.
+        shares: (groups,) shares of the samples drawn; None where samples are drawn uniformly.
+    """
+    if shares is None:
+        return False
+    drawn = torch.as_tensor(shares, dtype=torch.float64)[counts > 0]
+    present = counts[counts > 0]
+    return bool((present != present[0]).any()) and torch.allclose(drawn, drawn[:1], rtol=1e-9, atol=0)
+
+
 def group_log_sum_exp(values: Tensor, groups: Tensor, num_groups: int) -> Tensor:
     """log sum exp of `values` (n,) by `groups` (n,), float64 (num_groups,); -inf for a group without any."""
     lowest = torch.full((num_groups,), -torch.inf, dtype=torch.float64, device=values.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -10,8 +11,10 @@ from torch import Tensor
 
 from framework.options import NonNegative
 from framework.policies.base import Policy, SampleLosses
-from framework.policies.groups import distribution, expected_one, training_counts
+from framework.policies.groups import distribution, drawn_alike, expected_one, training_counts
 from framework.registry import register
+
+logger = logging.getLogger("framework.policies")
 
 
 @register.policy("importance")
@@ -42,6 +45,8 @@ class Importance(Policy):
     ) -> None:
         counts = training_counts(group_counts)
         shares = distribution("group_shares", counts if group_shares is None else group_shares, counts)
+        if power and drawn_alike(counts, group_shares):
+            logger.warning("policy importance: the sampler draws all groups alike: all weights are 1 (erm)")
         logits = torch.where(shares > 0, -power * shares.log(), -torch.inf)
         self.group_weights = expected_one((logits - logits.max()).exp(), counts, group_shares)
 

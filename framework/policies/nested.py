@@ -18,6 +18,7 @@ class Nested(Policy):
         self.inner = inner
         policies = list(inner.values())
         self.needs_groups = any(policy.needs_groups for policy in policies)
+        self.needs_log_probability = any(policy.needs_log_probability for policy in policies)
         self.may_be_negative = any(policy.may_be_negative for policy in policies)
         self.required_extra = tuple(
             dict.fromkeys(name for policy in policies for name in policy.required_extra)

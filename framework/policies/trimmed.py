@@ -30,11 +30,11 @@ class Trimmed(Nested):
     Args:
         fraction: share of the batch that is dropped; 0 is the base policy.
         base: the policy for the kept samples.
-        rare_groups: what to do if a group is no larger a share of the batches than is dropped and so may
-            vanish: refuse the configuration, or warn.
+        rare_groups: what to do if a group or class is no larger a share of the batches than is dropped and
+            so may vanish: refuse the configuration, or warn.
 
     Raises:
-        ValueError: the fraction is not in [0, 1), or a group may vanish.
+        ValueError: the fraction is not in [0, 1), or a group or class may vanish.
     """
 
     def __init__(
@@ -42,6 +42,8 @@ class Trimmed(Nested):
         group_counts: Sequence[int] | None = None,
         group_shares: Sequence[float] | None = None,
         group_names: Sequence[str] | None = None,
+        class_shares: Sequence[float] | None = None,
+        class_names: Sequence[str] | None = None,
         *,
         fraction: BelowOne = 0.1,
         base: Annotated[Policy, Of("policy")],
@@ -53,11 +55,16 @@ class Trimmed(Nested):
         self.base = base
         self.fraction = fraction
         self.extrapolation = base.extrapolation
-        vanishing = _vanishing(fraction, group_counts, group_shares, group_names)
+        if group_shares is None and group_counts is not None:
+            counts = training_counts(group_counts)
+            group_shares = distribution("group_shares", counts, counts).tolist()
+        rare = [*_rare(fraction, group_shares, group_names), *_rare(fraction, class_shares, class_names)]
+        # Groups by the label alone are the classes.
+        vanishing = _shortened([*dict.fromkeys(rare)])
         if vanishing:
             message = (
                 f"dropping {fraction:g} of every batch can remove all of {', '.join(vanishing)}: a rare"
-                " group has the largest losses; drop less, balance the sampling, or leave trimming out"
+                " one has the largest losses; drop less, balance the sampling, or leave trimming out"
             )
             if rare_groups == "refuse":
                 raise ValueError(f"{message} (rare_groups: warn goes on)")
@@ -97,17 +104,13 @@ def _put_back(weights: Tensor, kept: Tensor, samples: SampleLosses) -> Tensor:
     return torch.zeros_like(samples.loss).index_copy(0, kept, weights)
 
 
-def _vanishing(
-    fraction: float,
-    group_counts: Sequence[int] | None,
-    group_shares: Sequence[float] | None,
-    group_names: Sequence[str] | None,
-) -> list[str]:
-    """The groups whose share of the batches is at most `fraction`; none where there is one group."""
-    if not fraction or group_counts is None or len(group_counts) < 2:
+def _rare(fraction: float, shares: Sequence[float] | None, names: Sequence[str] | None) -> list[str]:
+    """Those whose share of the batches is at most `fraction`; none where there is one of them."""
+    if not fraction or shares is None or len(shares) < 2:
         return []
-    counts = training_counts(group_counts)
-    shares = distribution("group_shares", counts if group_shares is None else group_shares, counts)
-    names = group_names if group_names is not None else [f"group {g}" for g in range(len(shares))]
-    rare = [name for name, share in zip(names, shares.tolist(), strict=True) if 0 < share <= fraction]
-    return rare if len(rare) <= 5 else [*rare[:5], f"{len(rare) - 5} more groups"]
+    names = names if names is not None else [f"group {number}" for number in range(len(shares))]
+    return [name for name, share in zip(names, shares, strict=True) if 0 < share <= fraction]
+
+
+def _shortened(names: list[str]) -> list[str]:
+    return names if len(names) <= 5 else [*names[:5], f"{len(names) - 5} more"]

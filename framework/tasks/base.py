@@ -16,9 +16,12 @@ class Task(ABC):
     Attributes:
         maximize: the measures and metrics of which more is better, and so of a measure's averages; of all
             others less is better.
+        gives_log_probability: whether exp(-loss) is the probability that the model gives to the target of
+            the sample: so for an unsmoothed cross-entropy of one target, not for a mean over tokens.
     """
 
     maximize: frozenset[str] = frozenset()
+    gives_log_probability: bool = False
 
     @abstractmethod
     def losses(self, outputs: Tensor, batch: Batch) -> Tensor:

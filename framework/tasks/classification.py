@@ -60,6 +60,7 @@ class Classification(Task):
             raise ValueError(f"top_k {max(top_k)} is more than the {spec.num_classes} classes of the data")
         self.num_classes = spec.num_classes
         self.label_smoothing = label_smoothing
+        self.gives_log_probability = label_smoothing == 0
         self.scale = scale
         self.in_loss: Tensor | None = None
         self.in_predictions: Tensor | None = None

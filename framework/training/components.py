@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -28,28 +28,52 @@ def build_policy(config: RunConfig, data: Data, task: Task, plan: BatchPlan) -> 
     """The policy, told of the groups and of how often it moves.
 
     Raises:
-        ConfigError: it needs groups or a column that are not there.
+        ConfigError: it needs what groups, data or task do not give.
     """
     groups = data.policy_groups
+    has_classes = len(data.class_shares) > 0
     policy: Policy = registry.build(
         "policy",
         config.policy,
         group_counts=groups.counts.tolist(),
         group_shares=data.group_shares.tolist(),
         group_names=groups.names,
+        class_shares=data.class_shares.tolist() if has_classes else None,
+        class_names=data.spec.class_names if has_classes else None,
         batch_size=config.batch.size,
         updates_per_epoch=_updates_per_epoch(config, len(data.order), plan),
     )
+    problems = [*_misfits(policy, config, data, task)]
+    if problems:
+        raise ConfigError(problems)
+    return policy
+
+
+def _misfits(policy: Policy, config: RunConfig, data: Data, task: Task) -> Iterator[Problem]:
+    """What the policy needs and groups, data or task do not give."""
+    name, groups = config.policy.name, data.policy_groups
     if policy.needs_groups and not config.data.groups and config.data.policy_groups is None:
-        message = f"policy {config.policy.name} needs groups; name metadata columns, e.g. [label]"
-        raise ConfigError([Problem("data.groups", message)])
+        message = f"policy {name} needs groups; name metadata columns, e.g. [label]"
+        yield Problem("data.groups", message)
+    elif policy.needs_groups and (groups.counts > 0).sum() < 2:
+        key = "data.groups" if config.data.policy_groups is None else "data.policy_groups"
+        formed = f"[{', '.join(groups.columns)}] forms one"
+        message = f"policy {name} needs two groups or more to train on; {formed}"
+        yield Problem(key, message)
     columns = [*data.splits["train"].extra]
     columns += task.column_names(columns)
-    if policy.required_extra and not any(name in columns for name in policy.required_extra):
+    if policy.required_extra and not any(column in columns for column in policy.required_extra):
         needed, there = " or ".join(policy.required_extra), ", ".join(columns) or "none"
-        message = f"{config.policy.name} needs a per-sample column {needed}; data and task give {there}"
-        raise ConfigError([Problem("policy", message)])
-    return policy
+        message = f"{name} needs a per-sample column {needed}; data and task give {there}"
+        yield Problem("policy", message)
+    if policy.needs_log_probability and not task.gives_log_probability:
+        message = (
+            f"{name} takes exp(-loss) for the probability of the target, so the loss must be an unsmoothed"
+            f" cross-entropy of one target per sample; that of task {config.task.name} is not"
+        )
+        if hasattr(config.task, "label_smoothing"):
+            message += " (set task.label_smoothing to 0)"
+        yield Problem("policy", message)
 
 
 def build_regularizers(config: RunConfig, data: Data) -> list[Regularizer]:

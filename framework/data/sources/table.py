@@ -15,7 +15,7 @@ from framework.data.dataset import Column, Splits
 from framework.data.files.tables import numbers, read_table, texts
 from framework.data.raw_table import Encoding, MissingValues, RawTable
 from framework.errors import DataError
-from framework.options import Count, nearest
+from framework.options import Count, Finite, nearest
 from framework.paths import expanded
 from framework.registry import register
 
@@ -35,6 +35,8 @@ def table(
     numeric: tuple[ClassName, ...] = (),
     categorical: tuple[ClassName, ...] = (),
     drop: tuple[ClassName, ...] = (),
+    features: tuple[ClassName, ...] | None = None,
+    within: dict[ClassName, tuple[Finite, Finite]] = {},  # noqa: B006
     extra: tuple[ClassName, ...] = (),
     missing: MissingValues = "indicator",
     scale: bool = True,
@@ -59,6 +61,9 @@ def table(
         numeric: columns that must be numbers.
         categorical: columns taken as categories although they hold numbers.
         drop: columns that are no features.
+        features: the columns that are features; null takes all that are not dropped.
+        within: smallest and largest value of a numeric column; the other rows, and those without a
+            value, are left out of every file.
         extra: numeric columns handed to the policy instead of the model, e.g. `sample_weight`.
         missing: `indicator` fills in the mean and adds a feature that says so (a category of its own
             for text); `mean` only fills in (no category for text); `error` refuses.
@@ -74,18 +79,20 @@ def table(
     paths = {"train": path, "validation": validation_path, "test": test_path}
     given = {split: expanded(p) for split, p in paths.items() if p is not None}
     frames = {split: read_table(p, header, names, delimiter) for split, p in given.items()}
-    used = dict.fromkeys((target, *groups, *numeric, *categorical, *drop, *extra))
+    used = dict.fromkeys((target, *groups, *numeric, *categorical, *drop, *(features or ()), *within, *extra))
     for split, frame in frames.items():
         _check_columns(given[split], frame, (*used, *frames["train"].columns))
+    frames = {split: _kept_rows(frame, within, given[split]) for split, frame in frames.items()}
     if replace:
         frames = {split: _replaced(frame, replace) for split, frame in frames.items()}
 
-    features = [c for c in frames["train"].columns if c not in (target, *drop, *extra)]
+    offered = frames["train"].columns if features is None else features
+    inputs = [c for c in offered if c not in (target, *drop, *extra)]
     numeric_names = tuple(
-        c for c in features if c not in categorical and _is_numeric(c, frames, given, c in numeric)
+        c for c in inputs if c not in categorical and _is_numeric(c, frames, given, c in numeric)
     )
-    others = [c for c in features if c not in numeric_names]
-    if not features:
+    others = [c for c in inputs if c not in numeric_names]
+    if not inputs:
         raise DataError(f"{path}: no column is left as a feature")
     kept = dict.fromkeys((*others, *groups, *([target] if kind == "classification" else [])))
     facts = {c: _categorical_columns([frame[c] for frame in frames.values()]) for c in kept}
@@ -123,6 +130,16 @@ def _check_columns(path: Path, frame: DataFrame, wanted: tuple[str, ...]) -> Non
             raise DataError(
                 f"{path}: no column '{name}'{nearest(name, columns)} (columns: {', '.join(columns)})"
             )
+
+
+def _kept_rows(frame: DataFrame, within: dict[str, tuple[float, float]], path: Path) -> DataFrame:
+    """The rows whose values lie within the limits, numbered anew."""
+    for name, (smallest, largest) in within.items():
+        values = _real(frame[name], path)
+        frame = frame[(smallest <= values) & (values <= largest)].reset_index(drop=True)
+        if not len(frame):
+            raise DataError(f"{path}: no row has '{name}' within {smallest:g} and {largest:g}")
+    return frame
 
 
 def _replaced(frame: DataFrame, replace: dict[str, str]) -> DataFrame:

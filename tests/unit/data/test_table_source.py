@@ -73,6 +73,18 @@ def test_extra_columns_and_plain_filling(csv: Path) -> None:
     assert inputs(made) == pytest.approx(np.array([[20, 0, 1], [30, 1, 0], [100 / 3, 0, 1], [50, 0, 0]]))
 
 
+def test_rows_within_limits_and_features_by_name(csv: Path, tmp_path: Path) -> None:
+    test = tmp_path / "test.csv"
+    test.write_text("age,color,sex,weight,income\n19,red,M,1,low\n21,red,F,7,high\n")
+    options = {"features": ["weight", "sex"], "within": {"age": [20, 45.5], "weight": [0, 9]}}
+    made = fit(table(csv, test_path=str(test), groups=["color"], scale=False, **options))
+    # the third row has no age; weight, then sex: F, M
+    assert inputs(made["train"]).tolist() == [[1, 1, 0], [2, 0, 1]]
+    assert made["train"].columns["label"].values.tolist() == [1, 0]
+    assert made["train"].columns["color"].values.tolist() == [1, 0]
+    assert inputs(made["test"]).tolist() == [[7, 1, 0]]
+
+
 def test_regression_and_listed_kinds(csv: Path) -> None:
     made = fit(table(csv, "weight", kind="regression", categorical=["age"], drop=["color", "sex"]))["train"]
     assert made.spec == DataSpec((6,), None)
@@ -156,6 +168,10 @@ def test_what_spreadsheets_put_before_and_between_lines_is_no_data(
         ({"drop": ["age", "color", "sex", "weight"]}, "no column is left as a feature"),
         ({"target": "color"}, "target 'color' is missing in 1 rows, the first is row 4"),
         ({"target": "sex", "kind": "regression"}, "column 'sex' must be numbers, but row 1 has 'F'"),
+        ({"features": ["wieght"]}, r"no column 'wieght'; did you mean weight\?"),
+        ({"features": ["income"]}, "no column is left as a feature"),
+        ({"within": {"color": [0, 1]}}, "column 'color' must be numbers, but row 1 has 'red'"),
+        ({"within": {"age": [60, 70]}}, "no row has 'age' within 60 and 70"),
         ({"names": ["a"]}, "`names` are for a file without a header line; set header=false"),
     ],
 )

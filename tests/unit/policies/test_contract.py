@@ -52,6 +52,8 @@ def shipped(path: Path) -> Policy:
         group_counts=COUNTS,
         group_shares=SHARES,
         group_names=["a", "b", "c", "d"],
+        class_shares=None,
+        class_names=None,
         batch_size=12,
         updates_per_epoch=5,
     )
