@@ -39,9 +39,9 @@ def write(folder: Path, text: str = TEXT) -> Path:
     return path
 
 
-def loaded(folder: Path, overrides: Sequence[str] = ()) -> LoadedConfig:
+def loaded(folder: Path, overrides: Sequence[str] = (), world_size: int = 1) -> LoadedConfig:
     """The tiny run, composed and validated."""
-    return load(str(write(folder)), overrides)
+    return load(str(write(folder)), overrides, world_size=world_size)
 
 
 def assembled(folder: Path, overrides: Sequence[str] = ()) -> Run:

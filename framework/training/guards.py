@@ -95,6 +95,8 @@ class StopSignal:
     def __init__(self, world: World | None = None) -> None:
         self.world = world or World()
         self.received: str | None = None
+        #: what the exchange of a step's samples said for all ranks, until it is read; None if there was none
+        self.carried: bool | None = None
         #: called whenever the flag is read, which is between any two batches
         self.sign_of_life: Callable[[], None] = _nothing
         self._previous: dict[signal.Signals, object] = {}
@@ -111,9 +113,13 @@ class StopSignal:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def check(self) -> None:
-        """Raise StopRequested on every rank if a signal came to any of them; all ranks call it together."""
+        """Raise StopRequested on every rank if a signal came to any of them; all ranks call it together.
+
+        They ask each other only where the samples of the step before did not carry the answer.
+        """
         self.sign_of_life()
-        if any_rank(self.received is not None, self.world):
+        carried, self.carried = self.carried, None
+        if any_rank(self.received is not None, self.world) if carried is None else carried:
             self.received = self.received or "a signal to another process"
             raise StopRequested(self.received)
 

@@ -69,6 +69,7 @@ def advance(run: Run, signals: StopSignal) -> None:
     batch = next(run.loader)
     _tell_left_out(run, progress.step + 1)
     run.schedule.apply(run.engine.optimizer, progress.step)
+    run.step.gather.signals = signals
     result = run.step(batch)
     progress.step += 1
     progress.samples += batch.num_samples

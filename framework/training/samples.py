@@ -12,14 +12,23 @@ from framework.config.batch_plan import BatchPlan, Cut
 from framework.data.batch import Batch
 from framework.engines.base import Engine
 from framework.policies.base import SampleLosses
+from framework.training.guards import StopSignal
+
+#: the column that carries the stop signal; no column of a dataset or a task is called so
+_STOP = "\0stop"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Gather:
-    """Brings the samples of every rank together, in canonical order, the same on all."""
+    """Brings the samples of every rank together, in canonical order, the same on all.
+
+    Attributes:
+        signals: told after each exchange between ranks whether one of them had received a signal.
+    """
 
     engine: Engine
     plan: BatchPlan
+    signals: StopSignal | None = None
 
     def __call__(
         self, micros: Sequence[Batch], losses: Sequence[Tensor], cut: Cut, first: int = 0
@@ -55,16 +64,25 @@ class Gather:
         self, rows: list[dict[str, Tensor]], cut: Cut, numbers: range, num_samples: int
     ) -> dict[str, Tensor]:
         world, micro_size = self.engine.world.size, self.plan.micro
-        padded = {name: torch.cat([_padded(row[name], micro_size) for row in rows]) for name in rows[0]}
+        padded = {name: _concatenated([_padded(row[name], micro_size) for row in rows]) for name in rows[0]}
         # Rank after rank as gathered; where a batch is short, what follows its samples is filler.
         columns = {
             name: values.view(world, len(rows), micro_size).transpose(0, 1).reshape(-1)
-            for name, values in self.engine.gather(padded).items()
+            for name, values in self._exchanged(padded).items()
         }
         filled: slice | Tensor = slice(num_samples)
         if cut.left_out:
             filled = torch.from_numpy(cut.rows(numbers)).to(self.engine.device)
         return {name: values[filled] for name, values in columns.items()}
+
+    def _exchanged(self, columns: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The columns of all ranks; with them travels whether one of these received a signal."""
+        if self.signals is None:
+            return self.engine.gather(columns)
+        received = torch.full_like(columns["loss"], float(self.signals.received is not None))
+        gathered = self.engine.gather({**columns, _STOP: received})
+        self.signals.carried = bool(gathered.pop(_STOP).any())
+        return gathered
 
 
 def own_samples(micro: Batch, losses: Tensor, num_samples: int) -> SampleLosses:
