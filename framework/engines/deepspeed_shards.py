@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,16 +60,20 @@ class Shards(ABC):
         """Drop everything that backward passes have accumulated, also in the middle of a step."""
 
     @abstractmethod
-    def norm(self) -> Tensor:
-        """Global norm of the accumulated gradient, a scalar; inf where it is not finite. Collective."""
+    def offloaded_norm(self) -> Tensor:
+        """Global norm of accumulated gradients in host memory, a scalar; inf where not finite. Collective."""
+
+    @abstractmethod
+    def norm_told(self, norm: Tensor) -> AbstractContextManager[None]:
+        """Inside, DeepSpeed takes `norm` for that of the accumulated gradient, times the loss scale."""
+
+    def gradient_parts(self) -> list[list[Tensor]]:
+        """The accumulated gradient of each flat tensor in parts, times the loss scale; not if offloaded."""
+        return [self.zero.averaged_gradients[number] for number in range(len(self.flats))]
 
     def gradients(self) -> list[Tensor]:
         """A copy of the accumulated gradient as flat tensors, times the loss scale; not if offloaded."""
-        averaged = self.zero.averaged_gradients
-        return [
-            torch.cat([part.detach().reshape(-1) for part in averaged[number]])
-            for number in range(len(self.flats))
-        ]
+        return [torch.cat([p.detach().reshape(-1) for p in parts]) for parts in self.gradient_parts()]
 
     def add_to_gradients(self, gradients: Sequence[Tensor]) -> None:
         """Add flat tensors like those of `gradients` to what has been accumulated, if anything was."""
@@ -133,9 +137,17 @@ class OptimizerShards(Shards):
             zero.reset_cpu_buffers()
             _zero_gradients(self.flats)
 
-    def norm(self) -> Tensor:
+    def offloaded_norm(self) -> Tensor:
         norm: Tensor = self.zero.scaled_global_norm()
         return _valid(norm)
+
+    @contextmanager
+    def norm_told(self, norm: Tensor) -> Iterator[None]:
+        self.zero.scaled_global_norm = lambda: norm
+        try:
+            yield
+        finally:
+            del self.zero.scaled_global_norm
 
     def push(self) -> None:
         self.zero.update_lp_params()
@@ -171,10 +183,18 @@ class ParameterShards(Shards):
         else:
             zero.averaged_gradients = {}
 
-    def norm(self) -> Tensor:
+    def offloaded_norm(self) -> Tensor:
         parts = [_valid(torch.as_tensor(norm)) for norm in self.zero._get_norm_groups()]
         norm: Tensor = torch.linalg.vector_norm(torch.stack(parts))
         return norm
+
+    @contextmanager
+    def norm_told(self, norm: Tensor) -> Iterator[None]:
+        self.zero._get_norm_groups = lambda: [norm]
+        try:
+            yield
+        finally:
+            del self.zero._get_norm_groups
 
     def before_change(self) -> None:
         # Small parameters stay whole between steps; they would keep the values they have.

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ class ZeroEngine(DeepSpeedEngine):
     """Stages 1 to 3: what training moves are flat fp32 shards; the model follows them after every step.
 
     A gradient is reduced in the last backward pass, so its norm is known before the step; DeepSpeed clips
-    inside its step by the norm that `clip` was given.
+    inside its step by the norm that `clip` was given, and is told the norm, which it would measure again.
     """
 
     def __init__(
@@ -59,9 +60,11 @@ class ZeroEngine(DeepSpeedEngine):
             flats: Any = [(str(number), flat) for number, flat in enumerate(self.shards.flats)]
             self.ema = Ema(flats, settings.ema_decay)
         #: offloaded gradients lie elsewhere, with norms of their own
-        self.can_perturb = not (options["offload_optimizer"] or options["offload_parameters"])
+        self._is_offloaded: bool = options["offload_optimizer"] or options["offload_parameters"]
+        self.can_perturb = not self._is_offloaded
         self._at_true_point = False
         self._max_norm = 0.0
+        self._scaled_norm = torch.zeros(())
 
     def prepare(self, make_model: Callable[[], nn.Module]) -> nn.Module:
         if self.stage < 3 or self.world.size == 1:
@@ -83,11 +86,15 @@ class ZeroEngine(DeepSpeedEngine):
 
     def clip(self, max_norm: float | None) -> Tensor:
         self._max_norm = max_norm or 0.0
-        return self.shards.norm() / self.scale
+        if self._is_offloaded:
+            self._scaled_norm = self.shards.offloaded_norm()
+        else:
+            self._scaled_norm = self.norm(list(chain.from_iterable(self.shards.gradient_parts())))
+        return self._scaled_norm / self.scale
 
     def step(self) -> None:
         self.zero.clip_grad = self._max_norm
-        with self._loss_scale_told():
+        with self._loss_scale_told(), self.shards.norm_told(self._scaled_norm):
             self.parallel.step()
         self.after_step()
 
