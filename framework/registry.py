@@ -19,20 +19,18 @@ assembly (a component takes those it names)::
 from __future__ import annotations
 
 import importlib
-import inspect
 import pkgutil
-import re
-import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, create_model
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, create_model
 from pydantic_core import core_schema
 
 from framework.errors import ConfigError, PluginError, Problem
 from framework.options import nearest
+from framework.signature import read_signature
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 
@@ -212,47 +210,18 @@ def _build_nested(kind: str, value: Any, supplied: Mapping[str, Any]) -> Any:
 
 
 def _describe(kind: str, name: str, target: Callable[..., Any]) -> Component:
-    """Read the options from the signature and their descriptions from the docstring."""
+    """Read name, options and what is supplied from the signature and the docstring."""
     where = f"{kind} '{name}' ({target.__module__})"
-    signature = inspect.signature(target)
-    init = target.__init__ if inspect.isclass(target) else target
-    hints = typing.get_type_hints(init, include_extras=True)
-    docstring = inspect.getdoc(target) or ""
-    described = _argument_descriptions(docstring)
-    supplied: list[str] = []
-    fields: dict[str, Any] = {"name": (Literal[name], name)}
-    for parameter in signature.parameters.values():
-        if parameter.kind is parameter.KEYWORD_ONLY:
-            if parameter.name not in hints:
-                raise PluginError(f"{where}: option '{parameter.name}' needs a type annotation")
-            default = ... if parameter.default is parameter.empty else parameter.default
-            description = described.get(parameter.name)
-            fields[parameter.name] = (hints[parameter.name], Field(default, description=description))
-        elif parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
-            if parameter.name not in KINDS[kind][1]:
-                raise PluginError(
-                    f"{where}: parameter '{parameter.name}' is neither keyword-only (an option) nor one of"
-                    f" what a {kind} is given ({', '.join(sorted(KINDS[kind][1])) or 'nothing'})"
-                )
-            supplied.append(parameter.name)
-        else:
-            raise PluginError(f"{where}: *args and **kwargs hide options; name each one")
-    summary = docstring.split("\n\n")[0].replace("\n", " ").strip()
-    if not summary:
-        raise PluginError(f"{where}: needs a docstring; its first line is what `framework list` shows")
+    signature = read_signature(target, f"a {kind}", KINDS[kind][1], where)
+    fields: dict[str, Any] = {"name": (Literal[name], name), **signature.options}
     model = create_model(
-        f"{kind}_{name}", __base__=ComponentConfig, __doc__=summary, __module__=target.__module__, **fields
+        f"{kind}_{name}",
+        __base__=ComponentConfig,
+        __doc__=signature.summary,
+        __module__=target.__module__,
+        **fields,
     )
-    return Component(kind, name, target, summary, model, tuple(supplied))
-
-
-def _argument_descriptions(docstring: str) -> dict[str, str]:
-    """The entries of a docstring's `Args:` section: name -> description on one line."""
-    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", docstring, re.MULTILINE)
-    if section is None:
-        return {}
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section.group(1), re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
+    return Component(kind, name, target, signature.summary, model, signature.supplied)
 
 
 registry = Registry()

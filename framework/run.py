@@ -1,24 +1,19 @@
-"""A run from a loaded configuration to an exit code: folder, log, resume, training, outcome."""
+"""A run from a loaded configuration to an exit code: folder, log, assembly, resume."""
 
 from __future__ import annotations
 
-import logging
-import os
-import platform
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
 from framework.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from framework.checkpoint.resume import resume_point
 from framework.checkpoint.store import CheckpointStore
+from framework.conduct import conduct
 from framework.config.load import LoadedConfig, save
 from framework.config.schema import RunConfig
-from framework.errors import EXIT_OK, EXIT_REQUEUE, DataError, UserError
+from framework.errors import DataError
 from framework.parallel import flight_recorder
-from framework.parallel.agreement import Agreement
 from framework.parallel.collectives import all_items, on_main
-from framework.parallel.memory import peak_memory
 from framework.parallel.process_group import device_of, process_group
 from framework.parallel.standstill import Standstill
 from framework.parallel.world import World
@@ -26,27 +21,19 @@ from framework.registry import registry
 from framework.reporting.fanout import Reporters
 from framework.reporting.jsonl import JsonLines
 from framework.reporting.log_file import log_path, open_log
-from framework.reporting.report.write import report_at_end
 from framework.run_folder import (
     Finding,
     RunFolder,
-    Status,
     environment,
     examine,
-    record_cost,
     record_environment,
     truncate_metrics,
 )
 from framework.run_folder.metrics import METRICS
-from framework.run_folder.status import STATUS, State
-from framework.training.assemble import Run, assemble
+from framework.training.assemble import assemble
 from framework.training.check import check as rehearsal
-from framework.training.check import describe, rehearse
+from framework.training.check import rehearse
 from framework.training.guards import StopSignal
-from framework.training.hooks import Record, RunHeader
-from framework.training.loop import fit
-
-logger = logging.getLogger("framework")
 
 
 def train(loaded: LoadedConfig) -> int:
@@ -84,7 +71,7 @@ def train(loaded: LoadedConfig) -> int:
             run.load(checkpoint)
         resumed_at = checkpoint.step if checkpoint is not None else None
         on_main(lambda: _write_start(mine[0], loaded, run.saved_step), world)
-        return _conduct(run, folder, reporters, signals, agreement, resumed_at)
+        return conduct(run, folder, reporters, signals, agreement, resumed_at)
 
 
 def _same_data(fingerprint: str, world: World) -> str:
@@ -158,104 +145,3 @@ def _write_start(folder: RunFolder, loaded: LoadedConfig, saved_step: int) -> No
     # After another run's checkpoint, records of an earlier start belong to a course that was lost whole.
     truncate_metrics(folder.path / METRICS, saved_step if saved_step >= 0 else None)
     record_environment(folder.path, environment(seed=loaded.config.seed))
-
-
-def _conduct(
-    run: Run,
-    folder: Finding,
-    reporters: Reporters,
-    signals: StopSignal,
-    agreement: Agreement,
-    resumed_at: int | None,
-) -> int:
-    """Run the loop; whatever happens, the reporters are closed and the folder says how it ended."""
-    outcome: State = "failed"
-    reason = ""
-    try:
-        _set_status(run, "running", "")
-        reporters.start(_header(run, folder.path, resumed_at))
-        run.report(_run_record(run, resumed_at))
-        logger.info(
-            "rank %d of %d on %s, process %d, starts at step %d of %d",
-            run.world.rank,
-            run.world.size,
-            platform.node(),
-            os.getpid(),
-            run.progress.step,
-            run.progress.num_steps,
-        )
-        with agreement.on_failure():
-            ended = fit(run, signals)
-            reporters.sync()
-        outcome, reason = ended, signals.received or ""
-    except BaseException as error:
-        reason = str(error) or type(error).__name__
-        # The console gets it from whoever catches it, as one message for all processes.
-        logger.error(
-            "the run ends at step %d: %s",
-            run.progress.step,
-            reason,
-            exc_info=not isinstance(error, UserError),
-            extra={"on_console": False},
-        )
-        if run.saver is not None and isinstance(error, Exception):
-            run.saver.abandon()
-        raise
-    finally:
-        run.loader.close()
-        if run.world.is_main:
-            record_cost(folder.path, {"seconds": time.monotonic() - run.started, **peak_memory()})
-        _set_status(run, outcome, reason)
-        if outcome in ("finished", "stopped") and run.world.is_main and run.config.run.report:
-            report_at_end(run)
-        try:
-            reporters.close(outcome)
-        except UserError as error:
-            # All records are safe, or there is an earlier error, which must not be hidden behind this one.
-            logger.warning("%s", error)
-    if outcome == "interrupted":
-        if run.world.is_main:
-            logger.warning(
-                "stopped by %s at step %d; run.dir=%s goes on from there",
-                reason,
-                run.progress.step,
-                folder.path,
-            )
-        return EXIT_REQUEUE
-    logger.info("%s at step %d", outcome, run.progress.step)
-    return EXIT_OK
-
-
-def _run_record(run: Run, resumed_at: int | None) -> Record:
-    """What a reader of the records cannot see in them: how far they will go, and which are better larger."""
-    return {
-        "event": "run",
-        "step": run.progress.step,
-        "epoch": run.progress.epoch,
-        "resumed_at": resumed_at,
-        "num_steps": run.progress.num_steps,
-        "steps_per_epoch": run.progress.steps_per_epoch,
-        "maximize": sorted(run.task.maximize),
-    }
-
-
-def _set_status(run: Run, state: State, reason: str) -> None:
-    if not run.world.is_main:
-        return
-    assert run.dir is not None
-    try:
-        Status(state, run.progress.step, reason).write(run.dir)
-    except OSError as error:
-        # Without a later word the run counts as killed, which is safe; the error that led here matters more.
-        logger.warning("%s cannot be written: %s", run.dir / STATUS, error.strerror)
-
-
-def _header(run: Run, dir: Path, resumed_at: int | None) -> RunHeader:
-    return RunHeader(
-        name=run.config.name,
-        dir=dir,
-        num_steps=run.progress.num_steps,
-        steps_per_epoch=run.progress.steps_per_epoch,
-        resumed_at=resumed_at,
-        summary=tuple(describe(run)),
-    )
