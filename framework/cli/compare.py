@@ -7,9 +7,10 @@ whether the differences to the first arm are more than chance; or do that for fi
 again, the same command skips what is finished and goes on with the rest.
 
   key=a,b         an arm for each value: policy=erm,rgd or optimizer.lr=0.1,0.01; a list is [a,b]
-  arms=FILE       arms that differ in several keys: a YAML file of lines `name: [policy=erm, key=value]`
+  arms=FILE       arms that differ in several keys: a YAML file of lines `name: [policy=erm, key=value]`, or
+                  of sections with `overrides`, `tune` (values for this arm alone) and `recipe`
   seeds=5         seeds 0 to 4 for every arm, or these: seeds=[3,7,11]; 5 if left out
-  tune.KEY=x,y    for each arm, take the value that is best on validation; all arms have the same budget
+  tune.KEY=x,y    for each arm, take the value that is best on validation; all have equally many candidates
   tune_seeds=1    compare the values of tune.KEY on the first so many seeds
   jobs=N          processes at a time; as many as there are cores, or one if there is a GPU
   threads=1       CPU threads of each run
@@ -95,8 +96,8 @@ def _compare_arms(
     )
     check_runs(plan)
     if options.dry:
-        for trial in plan.trials():
-            print(f"python -m framework {shlex.join(trial.words)}")
+        for job in (job for trial in plan.trials() for job in trial.jobs):
+            print(f"python -m framework {shlex.join(job.words)}")
         return EXIT_OK
     from framework.study.compare import run_comparison
 

@@ -44,8 +44,9 @@ def main(words: Sequence[str]) -> int:
     # Imports pydantic models of all artifacts, which a mistyped option need not wait for.
     from framework.study.recipe.file import read_recipe
     from framework.study.recipe.plan import make_recipe_plan
+    from framework.study.words import typed
 
-    recipe = read_recipe(arguments.conf, [word for word in arguments.overrides if word not in mine])
+    recipe = read_recipe(arguments.conf, typed([word for word in arguments.overrides if word not in mine]))
     plan = make_recipe_plan(recipe, out=out)
     if dry:
         for phase in plan.phases:

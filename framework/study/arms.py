@@ -37,6 +37,7 @@ class Arm:
         name: what differs from the other arms.
         results: seed -> its run; of the chosen candidate alone.
         overrides: the words that make it; empty for runs that were given by their folders.
+        recipe: of which it is the last phase; empty where it is one run.
         tried: all candidates, none where nothing was tuned.
         chosen: the name of the chosen one.
         missing: seed -> why there is no result.
@@ -45,6 +46,7 @@ class Arm:
     name: str
     results: Mapping[int, Result]
     overrides: tuple[str, ...] = ()
+    recipe: str = ""
     tried: tuple[Tried, ...] = ()
     chosen: str = ""
     missing: Mapping[int, str] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from framework.study.arms import Arm
 from framework.study.grid import Choice, Grid
+from framework.study.plan import Plan
 
 #: fewer values have no middle that could have been chosen
 _LEAST = 3
@@ -27,29 +28,47 @@ def budget(grid: Grid, tune_seeds: Sequence[int], arms: Sequence[Arm]) -> list[s
     if len(arms) > 1 and len(names) == 1:
         chosen = f"{names.pop()} by all arms"
     first = (
-        f"Each arm had the same budget: {len(grid.candidates)} candidates on {seeds}; the best on validation"
+        f"Each arm had the same budget: {grid.num_candidates} candidates on {seeds}; the best on validation"
         f" was run on all seeds. Chosen: {chosen}."
     )
     return [first, *_at_the_end(grid, arms)]
 
 
-def _at_the_end(grid: Grid, arms: Sequence[Arm]) -> list[str]:
-    chosen = {candidate.name: candidate for candidate in grid.candidates}
+def recipes(plan: Plan) -> list[str]:
+    """What the arms that are recipes run for each seed."""
     lines = []
-    for key in (word.partition("=")[0] for word in grid.candidates[0].overrides):
-        tried = [_number(candidate, key) for candidate in grid.candidates]
-        values = sorted({value for value in tried if value is not None})
-        if None in tried or len(values) < _LEAST:
-            continue
-        for end, word in ((values[0], "smallest"), (values[-1], "largest")):
-            names = [a.name for a in arms if a.chosen and _number(chosen[a.chosen], key) == end]
-            if names:
-                who = "all arms" if len(names) == len(arms) else ", ".join(names)
-                lines.append(
-                    f"The {word} {key} that was tried, {end:g}, was the best for {who}: a wider list could"
-                    " change the comparison."
-                )
+    for arm in plan.grid.arms:
+        recipe = plan.recipes.get((arm, arm.candidates[0]))
+        if recipe is not None:
+            phases = list(recipe.config.phases)
+            lines.append(
+                f"{arm.name} takes {len(phases)} runs for each seed and candidate ({', '.join(phases)}): its"
+                " numbers are those of the last one, its time that of all, without what is made between them."
+            )
     return lines
+
+
+def _at_the_end(grid: Grid, arms: Sequence[Arm]) -> list[str]:
+    """For each key, in the order of the arms, who chose the smallest or the largest value."""
+    found: dict[tuple[str, str, float], list[str]] = {}
+    for side, arm in zip(grid.arms, arms, strict=True):
+        chosen = next((candidate for candidate in side.candidates if candidate.name == arm.chosen), None)
+        if chosen is None:
+            continue
+        for key in (word.partition("=")[0] for word in chosen.overrides):
+            tried = [_number(candidate, key) for candidate in side.candidates]
+            values = sorted({value for value in tried if value is not None})
+            if None in tried or len(values) < _LEAST:
+                continue
+            for end, word in ((values[0], "smallest"), (values[-1], "largest")):
+                if _number(chosen, key) == end:
+                    found.setdefault((key, word, end), []).append(arm.name)
+    return [
+        f"The {word} {key} that was tried, {end:g}, was the best for"
+        f" {'all arms' if 1 < len(names) == len(arms) else ', '.join(names)}: a wider list could change the"
+        " comparison."
+        for (key, word, end), names in sorted(found.items(), key=lambda item: item[0][0])
+    ]
 
 
 def _number(candidate: Choice, key: str) -> float | None:

@@ -17,9 +17,9 @@ from framework.errors import EXIT_FAILED, EXIT_OK, EXIT_REQUEUE
 from framework.study import files, verdict
 from framework.study.arms import arms_of
 from framework.study.board import Board
-from framework.study.budget import budget
+from framework.study.budget import budget, recipes
 from framework.study.comparison import Comparison, compare
-from framework.study.conduct import Outcomes, conduct
+from framework.study.conduct import Outcomes, conduct, num_jobs
 from framework.study.folder import study_folder
 from framework.study.plan import Plan
 from framework.study.processes import Stop
@@ -36,7 +36,7 @@ def run_comparison(plan: Plan, *, jobs: int | None, console: Console) -> int:
     jobs = jobs if jobs is not None else default_jobs(plan.threads)
     live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     rule = plan.config.config.select
-    total = len(list(plan.trials()))
+    total = num_jobs(plan.trials())
     with (
         study_folder(plan),
         Stop() as stop,
@@ -53,6 +53,7 @@ def run_comparison(plan: Plan, *, jobs: int | None, console: Console) -> int:
     comparison = compare(arms)
     lines = [
         *budget(plan.grid, plan.tune_seeds, arms),
+        *recipes(plan),
         *verdict.notes(comparison, plan.config.data),
         _costs(jobs, plan.threads),
     ]

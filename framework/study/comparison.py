@@ -10,7 +10,7 @@ import numpy as np
 
 from framework.errors import UserError
 from framework.study.arms import Arm
-from framework.study.results import COSTS, Result
+from framework.study.results import COSTS, RUNS, Result
 from framework.study.significance import (
     ALPHA,
     Difference,
@@ -111,7 +111,7 @@ def compare(arms: Sequence[Arm]) -> Comparison:
     metric, split = results[0].metric, _split(results)
     available = set(_numbers(results, split))
     shown = _SHOWN if "accuracy" in available else _SHOWN_INSTEAD
-    costs = [cost for cost in COSTS if any(result.costs.get(cost) is not None for result in results)]
+    costs = [cost for cost in COSTS if any(_is_told(cost, result) for result in results)]
     metrics = tuple(dict.fromkeys([metric, *(name for name in shown if name in available), *costs]))
     maximize = {name: results[0].is_maximized(name) for name in metrics}
     cells = {name: tuple(_cell(arm, name, split) for arm in arms) for name in metrics}
@@ -130,6 +130,12 @@ def _check_alike(results: Sequence[Result]) -> None:
                     f"{first.folder} and {result.folder} have another {key}: only runs of one task that"
                     " were selected by one rule can be compared"
                 )
+
+
+def _is_told(cost: str, result: Result) -> bool:
+    """Whether the run knows this cost; that it is one run goes without saying."""
+    value = result.costs.get(cost)
+    return value is not None and (cost != RUNS or value > 1)
 
 
 def _split(results: Sequence[Result]) -> str:

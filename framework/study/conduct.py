@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from framework.study.arms import Arm, Tried
 from framework.study.board import Board
-from framework.study.grid import Choice
-from framework.study.plan import Plan, Trial
-from framework.study.processes import Outcome, Stop, run_trials
+from framework.study.grid import ArmChoice, Choice
+from framework.study.plan import Plan
+from framework.study.processes import Job, Outcome, Stop, run_jobs
 from framework.study.results import Result, read_result
+from framework.study.trial import Trial
 
-Outcomes = Mapping[Trial, Outcome]
+Outcomes = Mapping[Job, Outcome]
 
 
 def conduct(plan: Plan, *, jobs: int, board: Board, stop: Stop) -> tuple[list[Arm], Outcomes]:
@@ -22,13 +23,12 @@ def conduct(plan: Plan, *, jobs: int, board: Board, stop: Stop) -> tuple[list[Ar
         UserError: a folder cannot be written.
     """
     trials = list(plan.trials())
-    outcomes = dict(run_trials(trials, jobs=jobs, threads=plan.threads, watcher=board, stop=stop))
+    outcomes = _run(trials, plan, jobs, board, stop)
     results = _read(outcomes)
     if not plan.grid.tuned:
-        only = plan.grid.candidates[0]
-        return [_arm(plan, arm, only, (), results, outcomes) for arm in plan.grid.arms], outcomes
+        return [_arm(plan, arm, arm.candidates[0], (), results, outcomes) for arm in plan.grid.arms], outcomes
     tried = {arm: _tried(plan, arm, results) for arm in plan.grid.arms}
-    chosen = {arm: _best(plan.grid.candidates, tried[arm], results) for arm in plan.grid.arms}
+    chosen = {arm: _best(arm.candidates, tried[arm], results) for arm in plan.grid.arms}
     # Seed by seed, so that a comparison that is cut short has pairs.
     rest = [
         plan.trial(arm, candidate, seed)
@@ -37,24 +37,36 @@ def conduct(plan: Plan, *, jobs: int, board: Board, stop: Stop) -> tuple[list[Ar
         for arm, candidate in chosen.items()
         if candidate is not None
     ]
-    board.expect(len(rest))
+    board.expect(num_jobs(rest))
     if not stop.count:
-        outcomes |= run_trials(rest, jobs=jobs, threads=plan.threads, watcher=board, stop=stop)
+        outcomes |= _run(rest, plan, jobs, board, stop)
     results = _read(outcomes)
     return [
         _arm(plan, arm, candidate, tried[arm], results, outcomes) for arm, candidate in chosen.items()
     ], outcomes
 
 
+def num_jobs(trials: Iterable[Trial]) -> int:
+    """How many processes the trials need."""
+    return sum(len(trial.jobs) for trial in trials)
+
+
+def _run(trials: Sequence[Trial], plan: Plan, jobs: int, board: Board, stop: Stop) -> dict[Job, Outcome]:
+    chains: list[Sequence[Job]] = [trial.jobs for trial in trials]
+    return run_jobs(chains, jobs=jobs, threads=plan.threads, watcher=board, stop=stop)
+
+
 def _read(outcomes: Outcomes) -> dict[Trial, Result]:
     return {
-        trial: read_result(trial.folder) for trial, outcome in outcomes.items() if outcome.state == "finished"
+        job: read_result(job.folder, job.earlier)
+        for job, outcome in outcomes.items()
+        if isinstance(job, Trial) and outcome.state == "finished"
     }
 
 
-def _tried(plan: Plan, arm: Choice, results: Mapping[Trial, Result]) -> tuple[Tried, ...]:
+def _tried(plan: Plan, arm: ArmChoice, results: Mapping[Trial, Result]) -> tuple[Tried, ...]:
     tried = []
-    for candidate in plan.grid.candidates:
+    for candidate in arm.candidates:
         by_seed: dict[int, float | None] = {}
         for seed in plan.tune_seeds:
             result = results.get(plan.trial(arm, candidate, seed))
@@ -84,7 +96,7 @@ def _best(
 
 def _arm(
     plan: Plan,
-    arm: Choice,
+    arm: ArmChoice,
     candidate: Choice | None,
     tried: tuple[Tried, ...],
     results: Mapping[Trial, Result],
@@ -100,7 +112,8 @@ def _arm(
             missing[seed] = _why(outcomes.get(trial) if trial is not None else None)
     overrides = (*arm.overrides, *(candidate.overrides if candidate is not None else ()))
     name = arm.name or plan.config.config.policy.name
-    return Arm(name, runs, overrides, tried, candidate.name if candidate is not None else "", missing)
+    chosen = candidate.name if candidate is not None else ""
+    return Arm(name, runs, overrides, arm.recipe, tried, chosen, missing)
 
 
 def _why(outcome: Outcome | None) -> str:

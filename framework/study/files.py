@@ -86,6 +86,7 @@ def _arm(arm: Arm, split: str) -> dict[str, Any]:
     return {
         "name": arm.name,
         "overrides": list(arm.overrides),
+        "recipe": arm.recipe or None,
         "chosen": arm.chosen,
         "tried": [
             {

@@ -83,7 +83,7 @@ def _content(plan: Plan) -> dict[str, Any]:
     return {
         "version": 1,
         **plan.identity(),
-        "arms": {arm.name: list(arm.overrides) for arm in plan.grid.arms},
+        "arms": {arm.name: plan.arm_words(arm) for arm in plan.grid.arms},
         "seeds": list(plan.seeds),
     }
 
@@ -110,8 +110,8 @@ def _check(folder: Path, saved: Mapping[str, Any], plan: Plan) -> None:
         if saved.get(key) != value
     ]
     # Arms and seeds that are dropped after a look at them would make p-values too small.
-    arms = {arm.name: list(arm.overrides) for arm in plan.grid.arms}
-    dropped = [name for name, overrides in saved["arms"].items() if arms.get(name) != overrides]
+    arms = {arm.name: plan.arm_words(arm) for arm in plan.grid.arms}
+    dropped = [name for name, words in saved["arms"].items() if arms.get(name) != words]
     changed += [f"arm {name or 'run'} is there and not compared now" for name in dropped]
     changed += [f"seed {seed} is there and not used now" for seed in saved["seeds"] if seed not in plan.seeds]
     if list(arms)[:1] != list(saved["arms"])[:1] and not dropped:

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -18,7 +18,8 @@ from framework.config.schema import RunConfig
 from framework.config.sources import GROUPS
 from framework.errors import ConfigError, Problem
 from framework.options import nearest
-from framework.study.named_arms import NamedArm
+from framework.study.named_arms import Axis, NamedArm
+from framework.study.words import Written
 
 TUNE = "tune."
 #: keys that belong to the command: it decides where each run is and how it goes on
@@ -26,6 +27,8 @@ OWN = ("seed", "resume", "run", "run.dir", "run.overwrite")
 #: keys that are common to all arms: without one rule and one place there is no comparison
 COMMON = ("name", "select", "evaluate", "launch", "plugins")
 _MAX_NAME = 80
+#: before a key: the phase of a recipe that it is for
+_PHASE = re.compile(r"^[A-Za-z][A-Za-z0-9_-]*:")
 
 
 @dataclass(frozen=True)
@@ -53,23 +56,53 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class ArmChoice(Choice):
+    """One side of a comparison.
+
+    Attributes:
+        candidates: what is tried for it; one without overrides where nothing is tuned.
+        recipe: the file of a recipe, or its name; empty where the arm is one run.
+        tune: what is tuned for it alone.
+        places: where each of the overrides was written.
+        place: where the arm is written; empty for one of comma lists.
+    """
+
+    candidates: tuple[Choice, ...] = (Choice("", ()),)
+    recipe: str = ""
+    tune: tuple[Axis, ...] = ()
+    places: tuple[str, ...] = field(default=(), compare=False)
+    place: str = field(default="", compare=False)
+
+    def written(self, candidate: Choice) -> list[Written]:
+        """The overrides with one of the candidates, and their places."""
+        own = {axis.key: axis.place for axis in self.tune}
+        tried = [(word, own.get(word.partition("=")[0], COMMAND_LINE)) for word in candidate.overrides]
+        return [*zip(self.overrides, self.places, strict=True), *tried]
+
+
+@dataclass(frozen=True)
 class Grid:
     """What is to be run for each seed.
 
     Attributes:
         common: overrides of every run.
         arms: what is compared, the first one is what the others are compared with.
-        candidates: what is tried for each arm; one without overrides where nothing is tuned.
+        candidates: what is tried for all arms; some have candidates of their own beside, all equally many.
     """
 
     common: tuple[str, ...]
-    arms: tuple[Choice, ...]
+    arms: tuple[ArmChoice, ...]
     candidates: tuple[Choice, ...]
+
+    @property
+    def num_candidates(self) -> int:
+        """How many settings are tried for each arm."""
+        return len(self.arms[0].candidates)
 
     @property
     def tuned(self) -> bool:
         """Whether each arm has candidates to choose from."""
-        return len(self.candidates) > 1
+        return self.num_candidates > 1
 
 
 def expand(words: Sequence[str], commands: Sequence[str], named: Sequence[NamedArm] = ()) -> Grid:
@@ -108,29 +141,70 @@ def expand(words: Sequence[str], commands: Sequence[str], named: Sequence[NamedA
             problems.append(_problem(word, "the same value is given twice"))
         (candidates if tuning else arms).append(options)
     for arm in named:
-        _check_named(arm, commands, problems)
+        _check_named(arm, [axis[0][0] for axis in candidates], commands, problems)
     if problems:
         raise ConfigError(problems)
-    choices = tuple(_product(arms))
+    tried = tuple(_product(candidates))
+    sides = [
+        ArmChoice(choice.name, choice.overrides, tried, places=(COMMAND_LINE,) * len(choice.overrides))
+        for choice in _product(arms)
+    ]
     if named:
-        choices = tuple(_joined(arm, choice) for arm in named for choice in choices)
-    return Grid(tuple(common), choices, tuple(_product(candidates)))
+        sides = [_joined(arm, side, candidates) for arm in named for side in sides]
+    _check_budget(sides, len(tried))
+    return Grid(tuple(common), tuple(sides), tried)
 
 
-def _check_named(arm: NamedArm, commands: Sequence[str], problems: list[Problem]) -> None:
-    found: list[Problem] = []
-    for word in arm.overrides:
+def _check_named(
+    arm: NamedArm, tuned: Sequence[str], commands: Sequence[str], problems: list[Problem]
+) -> None:
+    """The words of an arm, by the rules of the command line; and that nothing is tuned twice."""
+    firsts = [(f"{axis.key}={axis.values[0]}", axis.place) for axis in arm.tune]
+    for text, place in (*arm.words, *firsts):
+        found: list[Problem] = []
+        # Whether the recipe has such a phase is found when it is read.
+        word = _PHASE.sub("", text) if arm.recipe else text
         override = read(word, found)
-        if override is None or not allowed(override, True, commands, found):
-            continue
-        if override.is_sweep_override():
-            found.append(_problem(word, "an arm of a file has one value for each key"))
-    problems += [replace(problem, where=arm.place) for problem in found]
+        if override is not None and allowed(override, True, commands, found) and override.is_sweep_override():
+            found.append(_problem(text, "an arm of a file has one value for each key"))
+        problems += [replace(problem, where=place) for problem in found]
+    problems += [
+        Problem(axis.key, "is tuned for all arms: leave it out here or there", axis.place)
+        for axis in arm.tune
+        if axis.key in tuned
+    ]
 
 
-def _joined(arm: NamedArm, choice: Choice) -> Choice:
-    name = ",".join(filter(None, (arm.name, choice.name)))
-    return Choice(name, (*arm.overrides, *choice.overrides))
+def _joined(arm: NamedArm, side: ArmChoice, tuned: Sequence[Sequence[tuple[str, str]]]) -> ArmChoice:
+    own = [[(axis.key, value) for value in axis.values] for axis in arm.tune]
+    return ArmChoice(
+        ",".join(filter(None, (arm.name, side.name))),
+        (*arm.overrides, *side.overrides),
+        tuple(_product([*tuned, *own])),
+        arm.recipe,
+        arm.tune,
+        (*(place for _, place in arm.words), *side.places),
+        arm.place,
+    )
+
+
+def _check_budget(sides: Sequence[ArmChoice], common: int) -> None:
+    """All arms have equally many candidates.
+
+    Raises:
+        ConfigError: how many each has.
+    """
+    by_number: dict[int, list[ArmChoice]] = {}
+    for side in sides:
+        by_number.setdefault(len(side.candidates) // common, []).append(side)
+    if len(by_number) > 1:
+        told = "; ".join(f"{number}: {', '.join(s.name for s in some)}" for number, some in by_number.items())
+        fewest = by_number[min(by_number)][0]
+        message = (
+            f"all arms must have equally many candidates of their own ({told}): `tune` decides over how"
+            " many settings an arm is chosen from, and more would favour it"
+        )
+        raise ConfigError([Problem("", message, fewest.place)])
 
 
 def read(text: str, problems: list[Problem]) -> Override | None:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -149,41 +149,59 @@ class Processes(Generic[AnyJob]):
         return outcomes
 
 
-def run_trials(
-    trials: Iterable[AnyJob], *, jobs: int, threads: int, watcher: Watcher[AnyJob], stop: Stop
+def run_jobs(
+    chains: Iterable[Sequence[AnyJob]], *, jobs: int, threads: int, watcher: Watcher[AnyJob], stop: Stop
 ) -> dict[AnyJob, Outcome]:
-    """Bring every run to its end, `jobs` at a time, each with `threads` CPU threads.
+    """Bring every job to its end, `jobs` at a time, each with `threads` CPU threads.
 
-    A run that is complete is left alone, an unfinished one goes on. After a signal no run is started; those
+    A job that is complete is left alone, an unfinished one goes on. After a signal none is started; those
     that are going save and end, at a second signal without saving.
+
+    Args:
+        chains: jobs that build on each other: one starts when those before it are finished, else not at all.
+        jobs: how many at a time.
+        threads: CPU threads of each.
+        watcher: is told how they go on.
+        stop: counts signals.
 
     Raises:
         UserError: a folder or log cannot be written.
     """
     processes: Processes[AnyJob] = Processes(threads)
     outcomes: dict[AnyJob, Outcome] = {}
-    waiting: deque[AnyJob] = deque()
-    for trial in trials:
-        if trial.complete:
-            outcomes[trial] = Outcome("finished")
-            watcher.ended(trial, outcomes[trial])
-        else:
-            waiting.append(trial)
+    waiting: deque[deque[AnyJob]] = deque()
+    for chain in chains:
+        # What the last one was made of may be gone.
+        done = [job for job in chain if job.complete or chain[-1].complete]
+        for job in done:
+            outcomes[job] = Outcome("finished")
+            watcher.ended(job, outcomes[job])
+        if len(done) < len(chain):
+            waiting.append(deque(job for job in chain if job not in done))
+    following: dict[AnyJob, deque[AnyJob]] = {}
     passed_on = 0
     while processes.running or (waiting and not stop.count):
         while waiting and len(processes.running) < jobs and not stop.count:
-            trial = waiting.popleft()
-            processes.start(trial)
-            watcher.started(trial)
+            rest = waiting.popleft()
+            job = rest.popleft()
+            following[job] = rest
+            processes.start(job)
+            watcher.started(job)
         ended = processes.ended()
         if stop.count > passed_on:
             passed_on = stop.count
             processes.stop()
-        for trial, outcome in ended:
-            outcomes[trial] = outcome
-            watcher.ended(trial, outcome)
+        for job, outcome in ended:
+            outcomes[job] = outcome
+            watcher.ended(job, outcome)
+            rest = following.pop(job)
+            if outcome.state == "finished" and rest:
+                waiting.appendleft(rest)
+            else:
+                reason = f"{job.name}: {outcome.reason or outcome.state}"
+                outcomes |= {left: Outcome("waiting", reason) for left in rest}
         watcher.tick(processes.running)
-    return outcomes | {trial: Outcome("waiting") for trial in waiting}
+    return outcomes | {job: Outcome("waiting") for rest in waiting for job in rest}
 
 
 def _signal(process: BaseProcess) -> None:

@@ -17,7 +17,9 @@ from framework.run_folder.same_run import saved_config
 SECONDS = "seconds"
 MEMORY = "peak_memory_bytes"
 DEVICE_MEMORY = "peak_device_memory_bytes"
-COSTS = (SECONDS, MEMORY, DEVICE_MEMORY)
+#: how many runs it took; more than one for a recipe
+RUNS = "runs"
+COSTS = (SECONDS, MEMORY, DEVICE_MEMORY, RUNS)
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,14 @@ class Result:
         folder: where it is.
         config: its resolved configuration.
         selection: the best value of the selection metric on the selection split, by which the checkpoint
-            was chosen; None if nothing was selected.
+            was chosen; None if nothing was selected. Of a run that only evaluates what another one made,
+            it is the other one's.
         selected_step: the step of that checkpoint.
         final: split -> the evaluation record of the selected checkpoint.
         maximize: metrics of which more is better.
         command: its last start.
-        costs: seconds over all starts that said how they ended, largest memory of any of them.
+        costs: seconds over all starts that said how they ended, largest memory of any of them, and how many
+            runs it was made by.
     """
 
     folder: Path
@@ -70,8 +74,12 @@ class Result:
         return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def read_result(folder: Path) -> Result:
+def read_result(folder: Path, earlier: Sequence[Path] = ()) -> Result:
     """The result of the run in `folder`.
+
+    Args:
+        folder: of the run.
+        earlier: the folders of runs that it builds on, in order; what they cost is counted with it.
 
     Raises:
         UserError: it is not a run folder, or the run is not complete.
@@ -90,19 +98,22 @@ def read_result(folder: Path) -> Result:
     begun = [record for record in records if record["event"] == "run"]
     maximize = frozenset(begun[-1].get("maximize", ())) if begun else frozenset[str]()
     starts = read_environments(folder)
+    selection = chosen[-1].get(config["select"]["metric"]) if chosen else None
+    if not chosen and earlier:
+        selection = read_result(earlier[-1], earlier[:-1]).selection
     return Result(
         folder,
         config,
-        chosen[-1].get(config["select"]["metric"]) if chosen else None,
+        selection,
         next((record.get("selected_step") for record in final.values()), None),
         final,
         maximize,
         starts[-1].get("command", []) if starts else [],
-        _costs(starts),
+        _costs([*starts, *(start for run in earlier for start in read_environments(run))], 1 + len(earlier)),
     )
 
 
-def _costs(starts: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+def _costs(starts: Sequence[Mapping[str, Any]], num_runs: int) -> dict[str, float | None]:
     def known(key: str) -> list[float]:
         return [float(start[key]) for start in starts if start.get(key) is not None]
 
@@ -110,4 +121,5 @@ def _costs(starts: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
         SECONDS: sum(known(SECONDS)) if known(SECONDS) else None,
         MEMORY: max(known(MEMORY), default=None),
         DEVICE_MEMORY: max(known(DEVICE_MEMORY), default=None),
+        RUNS: float(num_runs),
     }

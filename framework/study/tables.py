@@ -10,7 +10,7 @@ from rich.text import Text
 
 from framework.reporting.text import duration, number, shorten
 from framework.study.comparison import Cell, Comparison, Test
-from framework.study.results import COSTS, SECONDS
+from framework.study.results import COSTS, RUNS, SECONDS
 from framework.study.verdict import p_value
 
 Rows = list[list[str]]
@@ -83,7 +83,7 @@ def mean_and_std(metric: str, cell: Cell) -> str:
     if cell.mean is None:
         return "-"
     mean = _shown(metric, cell.mean)
-    return mean if cell.std is None else f"{mean} ± {_beside(metric, mean, cell.std)}"
+    return mean if cell.std is None or metric == RUNS else f"{mean} ± {_beside(metric, mean, cell.std)}"
 
 
 def _difference(metric: str, cell: Cell, test: Test | None) -> list[str]:
@@ -112,6 +112,8 @@ def _label(metric: str) -> str:
 
 def _shown(metric: str, value: float, *, sign: bool = False) -> str:
     plus = "+" if sign and value >= 0 else ""
+    if metric == RUNS:
+        return f"{plus}{value:g}"
     if metric in COSTS and not sign:
         if metric == SECONDS:
             return duration(value) if value >= 60 else f"{value:.1f} s"

@@ -6,6 +6,7 @@ import gzip
 import struct
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ import pytest
 from PIL import Image
 
 from framework.__main__ import main
+from framework.study.grid import expand
+from framework.study.named_arms import read_arms
+from framework.study.plan import make_plan
 from tests.registrations import rolled_back
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +31,8 @@ ARMS = {
     "outliers": "study/compas",
     "label_noise": "study/label_noise",
 }
+#: the same with options of their own to choose from
+TUNED = ["groups_tuned", "classes_tuned"]
 OPTIONS = [str(f.with_suffix("")) for f in FILES if str(f.parent) not in (*RUN_FILES, "recipe", "arms")]
 
 #: group -> a small experiment that any of its options fits into, as far as COMPANIONS does not say more
@@ -157,10 +163,21 @@ def test_option(option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_arms_are_of_different_configurations(capsys: pytest.CaptureFixture[str]) -> None:
-    assert {str(f.with_suffix("")) for f in FILES if str(f.parent) == "arms"} == {f"arms/{n}" for n in ARMS}
+    names = {f.stem for f in FILES if str(f.parent) == "arms"}
+    assert names == {*ARMS, *TUNED}
     for name, conf in ARMS.items():
         assert main(["compare", f"conf={conf}", f"arms={name}", "seeds=1", "dry=true"]) == 0
         assert len(capsys.readouterr().out.splitlines()) > 5
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_tuned_arms_have_three_settings_each(name: str) -> None:
+    grid = expand([], [], read_arms(name))
+    assert grid.num_candidates == 3
+    # The settings of an arm differ in one number: one of them is as good a test as all.
+    few = [replace(arm, candidates=arm.candidates[-1:]) for arm in grid.arms]
+    plan = make_plan(ARMS[name.removesuffix("_tuned")], replace(grid, arms=tuple(few)), [0])
+    assert len(plan.loaded) == len(grid.arms)
 
 
 def test_every_plugin_has_a_run() -> None:

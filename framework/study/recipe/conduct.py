@@ -12,7 +12,7 @@ from framework.errors import EXIT_FAILED, EXIT_OK, EXIT_REQUEUE
 from framework.files import replace_text, writing
 from framework.study.board import Board
 from framework.study.folder import opened
-from framework.study.processes import Outcome, Stop, run_trials
+from framework.study.processes import Outcome, Stop, run_jobs
 from framework.study.recipe.plan import RECIPE, Making, RecipePlan
 from framework.study.recipe.table import result_rows
 from framework.study.results import read_result
@@ -43,7 +43,7 @@ def run_recipe(plan: RecipePlan, *, threads: int, console: Console) -> int:
         _line(console, f"{', '.join(phase.training.name for phase in plan.phases)}: {plan.folder}")
         for phase in plan.phases:
             for job in phase.jobs:
-                outcome = run_trials([job], jobs=1, threads=threads, watcher=board, stop=stop)[job]
+                outcome = run_jobs([[job]], jobs=1, threads=threads, watcher=board, stop=stop)[job]
                 if outcome.state != "finished":
                     return _unfinished(console, job.name, outcome, str(job.log), stopped=stop.count > 0)
                 if isinstance(job, Making):

@@ -13,12 +13,13 @@ from pydantic import Field, ValidationError
 
 from framework.config.document import Document, read
 from framework.config.problems import translate
-from framework.config.provenance import COMMAND_LINE, Origins
+from framework.config.provenance import Origins
 from framework.config.schema import Section
 from framework.config.sources import locate, recipes, shown
 from framework.errors import ConfigError, Problem
 from framework.options import nearest
 from framework.registry import KINDS, ComponentConfig, Of, registry
+from framework.study.words import Written, typed
 
 #: of phases: they are folders, and stand before a colon
 PHASE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -52,38 +53,54 @@ class RecipeConfig(Section):
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe that was read, with the words of the command line.
+    """A recipe that was read, with what a command line adds to it.
 
     Attributes:
         path: its file.
         config: validated.
-        common: words of the command line for all phases.
-        own: phase -> words of the command line for it alone.
+        common: words for all phases.
+        own: phase -> words for it alone.
         origins: where each value was written.
+        run_file: what every phase is a run of, in place of its own `conf`; empty for that.
+        first: words for all phases, over which those of the recipe go.
     """
 
     path: Path
     config: RecipeConfig
-    common: tuple[str, ...]
-    own: dict[str, tuple[str, ...]]
+    common: tuple[Written, ...]
+    own: dict[str, tuple[Written, ...]]
     origins: Origins
+    run_file: str = ""
+    first: tuple[Written, ...] = ()
 
-    def overrides(self, phase: str) -> list[tuple[str, str]]:
+    def conf(self, phase: str) -> str:
+        """The run file of a phase."""
+        return self.run_file or self.config.phases[phase].conf
+
+    def overrides(self, phase: str) -> list[Written]:
         """The words of a phase without what it takes, each with the place where it was written."""
         config = self.config
         written = [(text, self.origins.place(f"overrides.{k}")) for k, text in enumerate(config.overrides)]
         key = f"phases.{phase}.overrides"
         own = config.phases[phase].overrides
         written += [(text, self.origins.place(f"{key}.{k}")) for k, text in enumerate(own)]
-        return written + [(text, COMMAND_LINE) for text in (*self.common, *self.own.get(phase, ()))]
+        return [*self.first, *written, *self.common, *self.own.get(phase, ())]
+
+    def with_seed(self, seed: int) -> Recipe:
+        """The same with a seed for all phases."""
+        return replace(self, common=(*self.common, *typed([f"seed={seed}"])))
 
 
-def read_recipe(conf: str, words: Sequence[str]) -> Recipe:
+def read_recipe(
+    conf: str, words: Sequence[Written], *, run_file: str = "", first: Sequence[Written] = ()
+) -> Recipe:
     """Read and check a recipe on its own, without the configurations of its phases.
 
     Args:
         conf: its file, or a name under conf/.
         words: `key=value` for all phases, `PHASE:key=value` for one.
+        run_file: what every phase is a run of, in place of its own `conf`.
+        first: words for all phases, over which those of the recipe go.
 
     Raises:
         ConfigError: every fault that was found.
@@ -102,7 +119,7 @@ def read_recipe(conf: str, words: Sequence[str]) -> Recipe:
     common, own = _sorted_words(words, config, problems)
     if problems:
         raise ConfigError(problems, shown(path))
-    return Recipe(path, config, common, own, origins)
+    return Recipe(path, config, common, own, origins, run_file, tuple(first))
 
 
 def _validated(document: Document, origins: Origins, problems: list[Problem]) -> RecipeConfig | None:
@@ -162,22 +179,22 @@ def _fault_of_source(source: str, phase: str, made: dict[str, list[str]], phases
 
 
 def _sorted_words(
-    words: Sequence[str], config: RecipeConfig, problems: list[Problem]
-) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    words: Sequence[Written], config: RecipeConfig, problems: list[Problem]
+) -> tuple[tuple[Written, ...], dict[str, tuple[Written, ...]]]:
     """Words for all phases, and those of single ones."""
-    common: list[str] = []
-    own: dict[str, tuple[str, ...]] = {}
-    for word in words:
+    common: list[Written] = []
+    own: dict[str, tuple[Written, ...]] = {}
+    for word, place in words:
         key = word.partition("=")[0]
         phase, colon, _ = key.partition(":")
         if not colon:
-            common.append(word)
+            common.append((word, place))
         elif phase in config.phases:
-            own[phase] = (*own.get(phase, ()), word.partition(":")[2])
+            own[phase] = (*own.get(phase, ()), (word.partition(":")[2], place))
         else:
             names = ", ".join(config.phases)
             message = (
                 f"'{word}': there is no phase '{phase}'{nearest(phase, config.phases)} (one of: {names})"
             )
-            problems.append(Problem("", message, COMMAND_LINE))
+            problems.append(Problem("", message, place))
     return tuple(common), own

@@ -10,14 +10,13 @@ from typing import Any
 
 from framework.artifacts.base import Artifact, artifact_path, is_written
 from framework.config.load import LoadedConfig, load
-from framework.config.provenance import COMMAND_LINE
 from framework.config.sources import shown
 from framework.errors import ConfigError, Problem
 from framework.registry import ComponentConfig, registry
 from framework.run_folder.same_run import differences
-from framework.study.plan import quoted
 from framework.study.recipe.file import OWN, Recipe
 from framework.study.training import Training
+from framework.study.words import Written, placed, quoted, value_word
 
 RECIPE = "recipe.json"
 
@@ -113,17 +112,27 @@ class RecipePlan:
             )
 
     def _phases(self) -> dict[str, Any]:
-        config = self.recipe.config
+        handed = handed_on(self.recipe)
         return {
-            phase.training.name: {
-                "config": phase.loaded.data,
-                "takes": dict(config.phases[phase.training.name].takes),
-                "makes": [
-                    section.model_dump(mode="json") for section in config.phases[phase.training.name].makes
-                ],
-            }
+            phase.training.name: {"config": phase.loaded.data, **handed[phase.training.name]}
             for phase in self.phases
         }
+
+
+def handed_on(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """Phase -> what it takes and makes, as plain data."""
+    return {
+        name: {
+            "takes": dict(config.takes),
+            "makes": [section.model_dump(mode="json") for section in config.makes],
+        }
+        for name, config in recipe.config.phases.items()
+    }
+
+
+def phase_jobs(recipe: Recipe, folder: Path) -> list[tuple[PhaseTraining, tuple[Making, ...]]]:
+    """The run of each phase and what is made of it, in order; nothing is composed."""
+    return [_jobs(recipe, name, folder) for name in recipe.config.phases]
 
 
 def make_recipe_plan(recipe: Recipe, *, out: Path | None = None) -> RecipePlan:
@@ -144,14 +153,14 @@ def make_recipe_plan(recipe: Recipe, *, out: Path | None = None) -> RecipePlan:
     for name in names:
         words = _words(recipe, name, folder)
         try:
-            loaded[name] = load(recipe.config.phases[name].conf, [text for text, _ in words])
+            loaded[name] = load(recipe.conf(name), [text for text, _ in words])
             problems = _objections(recipe, name, loaded)
         except ConfigError as error:
             problems = [_placed(problem, recipe, name, words) for problem in error.problems]
         for problem in problems + _own_keys(words):
             faults.setdefault(problem, []).append(name)
         if name in loaded:
-            phases.append(_phase(recipe, name, folder, [text for text, _ in words], loaded[name]))
+            phases.append(Phase(*_jobs(recipe, name, folder), loaded[name]))
     if faults:
         raise ConfigError(
             [
@@ -169,12 +178,12 @@ def _run_name(recipe: Recipe) -> str:
     """The run name of the last phase; whatever is wrong with it is found when it is loaded."""
     name = list(recipe.config.phases)[-1]
     try:
-        return load(recipe.config.phases[name].conf, [text for text, _ in recipe.overrides(name)]).config.name
+        return load(recipe.conf(name), [text for text, _ in recipe.overrides(name)]).config.name
     except ConfigError:
         return "run"
 
 
-def _words(recipe: Recipe, phase: str, folder: Path) -> list[tuple[str, str]]:
+def _words(recipe: Recipe, phase: str, folder: Path) -> list[Written]:
     """The overrides of a phase, each with the place where it was written."""
     words = recipe.overrides(phase)
     for key, source in recipe.config.phases[phase].takes.items():
@@ -185,27 +194,23 @@ def _words(recipe: Recipe, phase: str, folder: Path) -> list[tuple[str, str]]:
     return words
 
 
-def _phase(recipe: Recipe, name: str, folder: Path, overrides: Sequence[str], loaded: LoadedConfig) -> Phase:
+def _jobs(recipe: Recipe, name: str, folder: Path) -> tuple[PhaseTraining, tuple[Making, ...]]:
     run_dir = folder / name
-    config = recipe.config.phases[name]
-    words = (f"conf={config.conf}", *overrides, f"run.dir={quoted(str(run_dir))}")
+    overrides = [text for text, _ in _words(recipe, name, folder)]
+    words = (f"conf={recipe.conf(name)}", *overrides, f"run.dir={quoted(str(run_dir))}")
     training = PhaseTraining(name, folder=run_dir, words=words)
     makings = []
-    for section in config.makes:
+    for section in recipe.config.phases[name].makes:
         path = artifact_path(run_dir, section.name, _kind(section.name).suffix)
         words = ("produce", str(run_dir), section.name, *_options(section))
         makings.append(Making(f"{name}.{section.name}", run_dir, words, path))
-    return Phase(training, tuple(makings), loaded)
+    return training, tuple(makings)
 
 
 def _options(section: ComponentConfig) -> list[str]:
     """The options of an artifact as words of `produce`."""
     data = section.model_dump(mode="json", exclude_unset=True, exclude={"name"})
-    return [f"{key}={_as_word(value)}" for key, value in data.items()]
-
-
-def _as_word(value: Any) -> str:
-    return quoted(value) if isinstance(value, str) else json.dumps(value)
+    return [f"{key}={value_word(value)}" for key, value in data.items()]
 
 
 def _kind(artifact: str) -> type[Artifact]:
@@ -255,21 +260,15 @@ def _other_samples(giver: Mapping[str, Any], taker: Mapping[str, Any]) -> list[s
     return differing
 
 
-def _own_keys(words: Sequence[tuple[str, str]]) -> list[Problem]:
+def _own_keys(words: Sequence[Written]) -> list[Problem]:
     keys = ((text.partition("=")[0].lstrip("+~"), place) for text, place in words)
     return [
         Problem(key, "is the recipe's to decide; leave it out", place) for key, place in keys if key in OWN
     ]
 
 
-def _placed(problem: Problem, recipe: Recipe, phase: str, words: Sequence[tuple[str, str]]) -> Problem:
+def _placed(problem: Problem, recipe: Recipe, phase: str, words: Sequence[Written]) -> Problem:
     """The problem with the place in the recipe where its cause was written."""
-    if not problem.where and not problem.path:
+    if not problem.where and not problem.path and not recipe.run_file:
         return replace(problem, where=recipe.origins.place(f"phases.{phase}.conf"))
-    if problem.where != COMMAND_LINE:
-        return problem
-    for text, place in reversed(words):
-        key = text.partition("=")[0].lstrip("+~")
-        if problem.path == key or problem.path.startswith(f"{key}.") or f"'{text}'" in problem.message:
-            return replace(problem, where=place)
-    return problem
+    return placed(problem, words)

@@ -11,11 +11,11 @@ from framework.reporting.tail import Tail
 from framework.run_folder import read_status
 from framework.run_folder.lock import is_held
 from framework.study.board import Board
-from framework.study.plan import Trial
 from framework.study.processes import Outcome, Processes, Stop
 from framework.study.results import read_result
 from framework.study.sweep.plan import SweepPlan
 from framework.study.sweep.trials import Attempt, Trials
+from framework.study.trial import Trial
 
 #: between two looks at the storage while other processes have all the trials
 _SECONDS_BETWEEN_ASKS = 2.0

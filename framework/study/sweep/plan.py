@@ -14,8 +14,9 @@ from framework.errors import ConfigError, Problem
 from framework.evaluation.averages import is_maximized
 from framework.registry import registry
 from framework.study.grid import Choice
-from framework.study.plan import Trial, quoted
 from framework.study.sweep.space import Parameter, Value, override
+from framework.study.trial import Trial
+from framework.study.words import quoted
 
 _NOTHING = Choice("", ())
 _TEST = "test"

@@ -16,7 +16,6 @@ from framework.reporting.text import duration, number
 from framework.study.board import Board
 from framework.study.compare import default_jobs, print_table
 from framework.study.folder import opened, refuse
-from framework.study.plan import Trial
 from framework.study.processes import Processes, Stop
 from framework.study.results import read_result
 from framework.study.sweep import files, verdict
@@ -24,6 +23,7 @@ from framework.study.sweep.candidate import Candidate, ranked
 from framework.study.sweep.conduct import Conductor
 from framework.study.sweep.plan import SweepPlan
 from framework.study.sweep.trials import CONFIG, Trials, without_password
+from framework.study.trial import Trial
 
 _DATABASE = "trials.db"
 #: rows of the table; the files have all

@@ -17,14 +17,14 @@ def test_arms_are_the_product_in_the_order_written() -> None:
     assert grid.common == ("train.epochs=2",)
     assert [arm.name for arm in grid.arms] == ["erm,lr=0.1", "erm,lr=0.01", "rgd,lr=0.1", "rgd,lr=0.01"]
     assert grid.arms[3].overrides == ("policy=rgd", "optimizer.lr=0.01")
-    assert grid.candidates == (Choice("", ()),)
+    assert grid.arms[0].candidates == grid.candidates == (Choice("", ()),)
     assert not grid.tuned
 
 
 def test_a_list_is_one_value_and_quotes_protect_commas() -> None:
     assert names("model.hidden=[16],[8,8]") == ["hidden=[16]", "hidden=[8,8]"]
     grid = expand(["data.groups=[label,colour]", "model.text='a,b'"], [])
-    assert grid.arms == (Choice("", ()),)
+    assert [(arm.name, arm.overrides) for arm in grid.arms] == [("", ())]
     assert grid.common == ("data.groups=[label,colour]", "model.text='a,b'")
 
 
@@ -45,6 +45,8 @@ def test_candidates_are_what_is_tuned() -> None:
     assert grid.tuned
     assert [candidate.name for candidate in grid.candidates][:2] == ["lr=0.1,epochs=1", "lr=0.1,epochs=2"]
     assert grid.candidates[3].overrides == ("optimizer.lr=0.2", "train.epochs=2")
+    assert grid.num_candidates == 4
+    assert all(arm.candidates == grid.candidates for arm in grid.arms)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,65 @@ def test_a_line_that_is_no_arm_is_named(tmp_path: Path) -> None:
     assert "needs a name" in found[2]
 
 
+def test_arms_tune_their_own_options_with_the_common_ones(tmp_path: Path) -> None:
+    text = """\
+erm: {tune: {optimizer.weight_decay: [1e-4, 0.01]}}
+cvar:
+  overrides: [policy=cvar]
+  tune:
+    policy.alpha: [0.1, 0.5]
+"""
+    grid = grid_of(tmp_path, text, "tune.optimizer.lr=0.1,0.2")
+    assert grid.num_candidates == 4
+    assert [candidate.overrides for candidate in grid.arms[1].candidates] == [
+        ("optimizer.lr=0.1", "policy.alpha=0.1"),
+        ("optimizer.lr=0.1", "policy.alpha=0.5"),
+        ("optimizer.lr=0.2", "policy.alpha=0.1"),
+        ("optimizer.lr=0.2", "policy.alpha=0.5"),
+    ]
+    assert grid.arms[0].candidates[1].name == "lr=0.1,weight_decay=0.01"
+    plan = make_plan("digits_spurious", grid, [0, 1, 2], tune_seeds=2)
+    assert len(list(plan.trials())) == 2 * 2 * 4
+    assert plan.arm_words(grid.arms[1]) == ["policy=cvar", "tune.policy.alpha=0.1,0.5"]
+
+
+def test_all_arms_have_equally_many_candidates(tmp_path: Path) -> None:
+    text = "a: []\nb: {overrides: [policy=cvar], tune: {policy.alpha: [0.1, 0.2, 0.5]}}\n"
+    with pytest.raises(ConfigError) as caught:
+        grid_of(tmp_path, text, "tune.optimizer.lr=0.1,0.2")
+    message = str(caught.value)
+    assert "(1: a; 3: b)" in message
+    assert "arms.yaml:1" in message
+
+
+def test_a_mistake_in_what_is_tuned_has_its_line(tmp_path: Path) -> None:
+    text = """\
+a: {tune: {optimizer.lr: [0.1, 0.2]}}
+b:
+  overides: [policy=cvar]
+c:
+  tune:
+    policy.alpha: [0.1]
+d:
+  tune: {policy.alpha: [0.1, 0.1]}
+e:
+  tune: {train.epochs: [{a: 1}, 2]}
+"""
+    found = faults(tmp_path, text)
+    assert [fault.rpartition("arms.yaml:")[2] for fault in found] == ["3)", "6)", "8)", "10)"]
+    for fault, message in zip(
+        found, ("did you mean overrides?", "at least 2", "given twice", "single values"), strict=True
+    ):
+        assert message in fault
+    with pytest.raises(ConfigError, match=r"tuned for all arms.*arms.yaml:1"):
+        grid_of(tmp_path, "a: {tune: {optimizer.lr: [0.1, 0.2]}}\n", "tune.optimizer.lr=1,2")
+    with pytest.raises(ConfigError, match=r"unknown key; did you mean policy\?.*arms.yaml:1"):
+        grid_of(tmp_path, "a: {tune: {polcy.alpha: [0.1, 0.2]}}\n")
+    grid = grid_of(tmp_path, "a: {overrides: [policy=cvar], tune: {policy.alhpa: [0.1, 0.2]}}\n")
+    with pytest.raises(ConfigError, match=r"did you mean alpha\?.*arms.yaml:1"):
+        make_plan("digits_spurious", grid, [0])
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [

@@ -9,6 +9,7 @@ from framework.study.arms import Arm
 from framework.study.budget import budget
 from framework.study.comparison import Comparison, compare
 from framework.study.grid import expand
+from framework.study.named_arms import read_arms
 from framework.study.results import Result
 from framework.study.tables import main_rows
 from framework.study.verdict import summary, verdicts
@@ -74,6 +75,19 @@ def test_candidates_at_the_end_of_their_list_are_named() -> None:
     first, end = tuned("lr=0.01,size=8", "lr=0.01,size=8")
     assert first.endswith("Chosen: lr=0.01,size=8 by all arms.")
     assert "The smallest optimizer.lr that was tried, 0.01, was the best for all arms" in end
+
+
+def test_an_end_is_that_of_the_arm_s_own_candidates(tmp_path: Path) -> None:
+    file = tmp_path / "arms.yaml"
+    file.write_text(
+        "cvar: {overrides: [policy=cvar], tune: {policy.alpha: [0.1, 0.2, 0.5]}}\n"
+        "tilted: {overrides: [policy=tilted], tune: {policy.t: [1, 2, 5]}}\n"
+    )
+    grid = expand([], [], read_arms(str(file)))
+    arms = [Arm("cvar", {}, chosen="alpha=0.1"), Arm("tilted", {}, chosen="t=2")]
+    first, end = budget(grid, [0], arms)
+    assert "3 candidates on seed 0" in first
+    assert end.startswith("The smallest policy.alpha that was tried, 0.1, was the best for cvar:")
 
 
 def test_an_arm_without_a_choice_has_no_end() -> None:

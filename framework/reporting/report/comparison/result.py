@@ -41,7 +41,8 @@ def other_metrics(comparison: ComparisonFiles) -> Section | None:
     others = [metric for metric in comparison.metrics if metric != comparison.metric]
     if not others:
         return None
-    plots: list[Block] = [_strips(comparison, metric) for metric in others if not metric.endswith("_bytes")]
+    plotted = [metric for metric in others if not metric.endswith("_bytes") and metric != "runs"]
+    plots: list[Block] = [_strips(comparison, metric) for metric in plotted]
     tables: list[Block] = [_table(comparison, metric) for metric in others]
     return Section("others", "Other metrics and cost", [*plots, *tables])
 
