@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from keyword import iskeyword
 
 from framework.cli.verbs import DEFAULT_VERB, VERBS, overview, unknown_verb
 from framework.errors import EXIT_FAILED, EXIT_OK, ConfigError, UserError
@@ -59,7 +60,7 @@ def _dispatch(words: list[str]) -> int:
     else:
         raise unknown_verb(words[0])
     # One module per verb, imported when it is asked for: `--help` must not wait for torch.
-    module = importlib.import_module(f"framework.cli.{verb}")
+    module = importlib.import_module(f"framework.cli.{verb}{'_' if iskeyword(verb) else ''}")
     if "--help" in words or "-h" in words:
         print((module.__doc__ or "").strip())
         return EXIT_OK

@@ -1,0 +1,139 @@
+"""DeepSpeed's tensors brought to the names, shapes and optimizer of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from framework.checkpoint.deepspeed.content import Content
+from framework.errors import CheckpointError
+from framework.options import nearest
+
+#: faults of one kind that are listed before the rest is counted
+_SHOWN = 20
+
+
+def renamed(content: Content, prefixes: Mapping[str, str]) -> Content:
+    """`content` with the beginnings of names exchanged: of several that fit, the longest.
+
+    Raises:
+        CheckpointError: two parameters would have one name.
+    """
+
+    def new(name: str) -> str:
+        fitting = [old for old in prefixes if name.startswith(old)]
+        if not fitting:
+            return name
+        old = max(fitting, key=len)
+        return prefixes[old] + name.removeprefix(old)
+
+    tensors = {new(name): value for name, value in content.tensors.items()}
+    if len(tensors) != len(content.tensors):
+        raise CheckpointError("--rename gives two parameters the same name")
+    moments = {new(name): value for name, value in content.moments.items()}
+    return replace(content, tensors=tensors, moments=moments)
+
+
+def fit_weights(content: Content, model: Mapping[str, Tensor], *, partial: bool) -> dict[str, Tensor]:
+    """The model's tensors with the values of `content`.
+
+    Args:
+        content: what was read.
+        model: the model's own, by name; tied ones are one object or share their memory.
+        partial: keep the model's own values where `content` has none, and leave out what it has beyond.
+
+    Raises:
+        CheckpointError: names or shapes differ; all of them in one message.
+    """
+    tied: dict[tuple[int, torch.Size], Tensor] = {}
+    for name, own in model.items():
+        if name in content.tensors:
+            tied.setdefault(_place(own), content.tensors[name])
+    missing = [name for name, own in model.items() if name not in content.tensors and _place(own) not in tied]
+    unknown = [name for name in content.tensors if name not in model]
+    problems = []
+    if not partial:
+        problems += _listed([f"{n}: the model has no such parameter{nearest(n, missing)}" for n in unknown])
+        problems += _listed([f"{n}: is not in the folder{nearest(n, unknown)}" for n in missing])
+        problems += _advice(unknown, missing) if problems else []
+    elif len(unknown) == len(content.tensors):
+        problems.append("not one name is the model's")
+    fitted: dict[str, Tensor] = {}
+    shapes = []
+    for name, own in model.items():
+        value = content.tensors.get(name, tied.get(_place(own)))
+        if value is None:
+            fitted[name] = own
+        elif _fits(value, own):
+            fitted[name] = value.reshape(own.shape).to(own.dtype)
+        else:
+            shapes.append(f"{name}: has shape {tuple(value.shape)} there, {tuple(own.shape)} in the model")
+    problems += _listed(shapes)
+    if problems:
+        raise CheckpointError("it does not fit the model of this configuration:\n  " + "\n  ".join(problems))
+    return fitted
+
+
+def fit_moments(
+    content: Content, trained: Mapping[str, Tensor], expected: Mapping[str, Any], optimizer: str
+) -> dict[str, dict[str, Any]]:
+    """The optimizer's state by name, of those parameters that have one in `content`.
+
+    Args:
+        content: what was read.
+        trained: the parameters that the optimizer moves, by name.
+        expected: what the optimizer keeps of a parameter after its first step; only the kinds count.
+        optimizer: its name, for the message.
+
+    Raises:
+        CheckpointError: the moments are of another optimizer.
+    """
+    fitted: dict[str, dict[str, Any]] = {}
+    for name, own in trained.items():
+        state = content.moments.get(name)
+        if state is None:
+            continue
+        if state.keys() != expected.keys():
+            raise CheckpointError(
+                f"it has {', '.join(sorted(state))} for {name}, and optimizer {optimizer} keeps"
+                f" {', '.join(sorted(expected)) or 'nothing'}: choose the optimizer that wrote it, or take"
+                " the weights alone with --moments drop"
+            )
+        fitted[name] = {key: _like(value, expected[key], own) for key, value in state.items()}
+    return fitted
+
+
+def _like(value: Any, kind: Any, parameter: Tensor) -> Any:
+    if isinstance(kind, Tensor) and kind.dim():
+        return value.reshape(parameter.shape).to(kind.dtype)
+    return torch.tensor(float(value), dtype=kind.dtype) if isinstance(kind, Tensor) else type(kind)(value)
+
+
+def _fits(value: Tensor, own: Tensor) -> bool:
+    """Universal checkpoints of stage 3 do not keep shapes."""
+    return value.shape == own.shape or (value.dim() == 1 and value.numel() == own.numel())
+
+
+def _place(tensor: Tensor) -> tuple[int, torch.Size]:
+    return tensor.data_ptr() or id(tensor), tensor.shape
+
+
+def _listed(faults: list[str]) -> list[str]:
+    more = len(faults) - _SHOWN
+    return faults[:_SHOWN] + ([f"and {more} more of this kind"] if more > 0 else [])
+
+
+def _advice(unknown: Iterable[str], missing: Iterable[str]) -> list[str]:
+    """How to rename, where all names differ by what they begin with."""
+    there, here = set(unknown), set(missing)
+    for theirs, ours in ((a, b) for a in sorted(there)[:1] for b in sorted(here)):
+        for long, short in ((theirs, ours), (ours, theirs)):
+            prefix = long.removesuffix(short)
+            old, new = (prefix, "") if long is theirs else ("", prefix)
+            if prefix != long and {new + name.removeprefix(old) for name in there} == here:
+                return [f"they fit with --rename {old}:{new}"]
+    return ["--rename OLD:NEW exchanges what names begin with, --names partial takes those that are alike"]
