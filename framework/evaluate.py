@@ -59,7 +59,10 @@ def _measure(loaded: LoadedConfig, folder: Path, split: str, world: World) -> Re
     store = CheckpointStore(folder / CHECKPOINTS)
     checkpoint = store.load(BEST if store.marked(BEST) is not None else LATEST)
     if checkpoint.meta.get("data") != run.data.fingerprint():
-        raise CheckpointError(f"{checkpoint.path} was written while training on other data")
+        raise CheckpointError(
+            f"{checkpoint.path} was written while training on other data: a file of the data section has"
+            " changed since then; put the old one back, or train again"
+        )
     with run.engine.true_point():
         run.engine.load_state_dict(checkpoint.parts.stored("engine"))
     batches = run.data.evaluation_loader(split, loaded.config.evaluate.batch_size, world)
@@ -71,8 +74,8 @@ def _measure(loaded: LoadedConfig, folder: Path, split: str, world: World) -> Re
 
 
 def _add(folder: Path, record: Record) -> None:
-    with writing(folder / METRICS), (folder / METRICS).open("a", encoding="utf-8") as file:
-        file.write(encode(record) + "\n")
+    with writing(folder / METRICS), (folder / METRICS).open("ab") as file:
+        file.write(f"{encode(record)}\n".encode(errors="backslashreplace"))
     if (folder / REPORT).is_file():
         write_report(folder)
 

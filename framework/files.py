@@ -93,12 +93,12 @@ def replace_file(path: Path, chunks: Iterable[Buffer]) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """`replace_file` for a text.
+    """`replace_file` for a text; a name of a file that is no UTF-8 is written with escapes.
 
     Raises:
         OSError: as the system says; `path` is then as it was.
     """
-    replace_file(path, [text.encode()])
+    replace_file(path, [text.encode(errors="backslashreplace")])
 
 
 def to_json(value: Any) -> bytes:

@@ -14,6 +14,12 @@ def expanded(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
+def as_text(name: str) -> str:
+    """A name of a file as one line of text: a byte that is no UTF-8 becomes `\\xe9`, a line end `\\n`."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def exists(path: Path) -> bool:
     """Whether anything is there."""
     return os.path.exists(path)  # noqa: PTH110

@@ -38,7 +38,8 @@ class JsonLines(Reporter):
             UserError: the file cannot be written.
         """
         try:
-            self._file = self.path.open("a", encoding="utf-8")
+            # A name of a file that is no UTF-8 becomes the escape that JSON has for it.
+            self._file = self.path.open("a", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise self._failure(error) from error
 

@@ -59,7 +59,7 @@ def open_log(run_dir: Path, rank: int = 0) -> RunLog:
     """
     path = log_path(run_dir, rank)
     try:
-        file = logging.FileHandler(path, encoding="utf-8")
+        file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))

@@ -16,6 +16,7 @@ from framework.data.files.paths import existing_folder
 from framework.data.in_memory import ArrayDataset
 from framework.errors import DataError
 from framework.options import Count, nearest
+from framework.paths import as_text
 from framework.registry import register
 
 _EXTENSIONS = {".jpg", ".jpeg", ".png"}
@@ -44,19 +45,28 @@ def image_folder(
     if (root / "train").is_dir():
         found = {s: [root / n for n in names if (root / n).is_dir()] for s, names in _SPLIT_FOLDERS.items()}
         folders = {split: paths[0] for split, paths in found.items() if paths}
-    classes = sorted(entry.name for entry in folders["train"].iterdir() if entry.is_dir())
+    classes = _folders(folders["train"])
     if not classes:
         raise DataError(f"{folders['train']} has no folders; images are expected in CLASS/FILE.jpg or .png")
     splits: Splits = {}
     for split, folder in folders.items():
-        dataset = ImageFiles(*_list(folder, classes), tuple(classes), size, color)
+        files, labels = _list(folder, classes)
+        empty = np.setdiff1d(np.arange(len(classes)), labels)
+        if split == "train" and len(empty):
+            raise DataError(f"{folder / classes[empty[0]]} holds no image; remove the folder or put some there")
+        dataset = ImageFiles(files, labels, tuple(map(as_text, classes)), size, color)
         splits[split] = dataset.decoded() if in_memory else dataset
     return splits
 
 
+def _folders(folder: Path) -> list[str]:
+    """The names of the folders in `folder`, sorted, without hidden ones."""
+    return sorted(e.name for e in folder.iterdir() if e.is_dir() and not e.name.startswith("."))
+
+
 def _list(folder: Path, classes: list[str]) -> tuple[list[Path], np.ndarray]:
     """All image files under `folder`, sorted, and the class id of each."""
-    unknown = sorted({entry.name for entry in folder.iterdir() if entry.is_dir()} - set(classes))
+    unknown = [name for name in _folders(folder) if name not in classes]
     if unknown:
         raise DataError(
             f"{folder}: class {unknown[0]} is not in the training folder{nearest(unknown[0], classes)}"

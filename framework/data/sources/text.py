@@ -13,7 +13,7 @@ from framework.data.text.documents import Document, TextFile, checked_encoding, 
 from framework.data.text.tokenizer import Tokenizer, compact, make_tokenizer
 from framework.errors import DataError
 from framework.options import Count, nearest
-from framework.paths import expanded
+from framework.paths import as_text, expanded
 from framework.registry import register
 
 Domain = str | list[str]
@@ -110,7 +110,7 @@ def _by_folder(path: str) -> Iterator[tuple[str, TextFile]]:
     root = expanded(path)
     for file in find_files(path):
         inside = file.path.relative_to(root) if root.is_dir() else Path(file.path.name)
-        yield (inside.parts[0] if len(inside.parts) > 1 else inside.stem), file
+        yield as_text(inside.parts[0] if len(inside.parts) > 1 else inside.stem), file
 
 
 def _by_name(domains: dict[str, Domain]) -> Iterator[tuple[str, TextFile]]:

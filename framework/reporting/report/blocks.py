@@ -92,7 +92,8 @@ class Table:
         writer = csv.writer(file)
         writer.writerow(self.columns)
         writer.writerows([_harmless(cell) for cell in row] for row in self.rows)
-        return "data:text/csv;charset=utf-8;base64," + base64.b64encode(file.getvalue().encode()).decode()
+        content = file.getvalue().encode(errors="backslashreplace")
+        return "data:text/csv;charset=utf-8;base64," + base64.b64encode(content).decode()
 
     @property
     def file_name(self) -> str:

@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import os
 import struct
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from framework.data.dataset import Dataset
+from framework.errors import DataError
 from tests.data_samples import component
 
 RANDOM = np.random.default_rng(0)
@@ -165,3 +167,14 @@ def test_of_sixteen_bits_the_upper_eight_count(tmp_path: Path) -> None:
         train = component("dataset", "image_folder", path=str(tmp_path), size=2, color=color)["train"]
         images, _ = train.fetch(np.array([0]), None)
         assert images[0].tolist() == [[[0, 0], [pytest.approx(1 / 255), 1]]] * channels
+
+
+def test_folders_of_any_name_are_classes_and_hidden_ones_are_none(tmp_path: Path) -> None:
+    for name in (b"caf\xe9", "h\u00e9\n[red]".encode(), b".ipynb_checkpoints"):
+        picture(tmp_path / os.fsdecode(name) / "1.png")
+    train = component("dataset", "image_folder", path=str(tmp_path), size=8)["train"]
+    assert train.spec.class_names == ("caf\\xe9", "h\u00e9\\n[red]")
+    assert inputs(train).shape == (2, 3, 8, 8)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty holds no image; remove the folder"):
+        component("dataset", "image_folder", path=str(tmp_path), size=8)

@@ -66,6 +66,15 @@ def test_lines_are_on_the_disk_at_once_and_appended(tmp_path):
     assert [decode(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2]
 
 
+def test_the_name_of_a_file_that_is_no_utf8_is_written_and_read(tmp_path):
+    record = {"event": "quarantine", "step": 1, "name": "caf\udce9.png", "reason": "ü"}
+    reporter = JsonLines(tmp_path)
+    reporter.start(HEADER)
+    reporter.record(record)
+    reporter.close("finished")
+    assert decode((tmp_path / "metrics.jsonl").read_text("utf-8")) == record
+
+
 def test_a_folder_that_cannot_be_written_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match=r"cannot write .*metrics\.jsonl: No such file"):
         JsonLines(tmp_path / "nowhere").start(HEADER)
