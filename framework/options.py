@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -17,6 +17,14 @@ BelowOne = Annotated[float, Field(ge=0, lt=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
+
+
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+#: what classes and columns are called; YAML may leave out the quotes of a number
+Name = Annotated[str, BeforeValidator(_as_text)]
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from framework import plugins
 from framework.config.load import LoadedConfig, load
 from framework.config.schema import RunConfig
 from framework.config.sources import available, listed
@@ -41,6 +42,22 @@ class Arguments:
         if self.conf is None:
             raise UserError(f"conf=FILE is missing{listed(available(), 'available')}")
         return load(self.conf, self.overrides, world_size=World.detect().size)
+
+    def load_plugins(self) -> None:
+        """Load what `plugins=[a,b]` names, for verbs that take nothing else.
+
+        Raises:
+            UserError: another override or `conf=` was given.
+            PluginError: a plugin cannot be loaded.
+        """
+        if self.conf is not None:
+            raise UserError("this verb takes no configuration; plugins=[a,b] includes plugins")
+        for word in self.overrides:
+            key, _, value = word.partition("=")
+            if key != "plugins":
+                raise UserError(f"cannot use '{word}' here; only plugins=[a,b]")
+            names = (name.strip(" '\"") for name in value.strip("[]").split(","))
+            plugins.load([name for name in names if name])
 
     def expect_names(self, low: int, high: int, usage: str) -> None:
         """Raises UserError unless between `low` and `high` names were given."""

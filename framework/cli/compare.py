@@ -65,7 +65,7 @@ def main(words: Sequence[str]) -> int:
     problems: list[Problem] = []
     options = _options(mine, problems)
     if arguments.names:
-        return _compare_folders(arguments, options, others, problems)
+        return _compare_folders(arguments, options, problems)
     return _compare_arms(arguments, options, others, problems)
 
 
@@ -104,13 +104,12 @@ def _compare_arms(
     return run_comparison(plan, jobs=options.jobs, console=console())
 
 
-def _compare_folders(
-    arguments: Arguments, options: Options, others: Sequence[str], problems: list[Problem]
-) -> int:
-    others = [*others, *(word for word in arguments.overrides if word.partition("=")[0] in OPTIONS[:-2])]
+def _compare_folders(arguments: Arguments, options: Options, problems: list[Problem]) -> int:
+    strange = [word for word in arguments.overrides if not word.startswith("out=")]
+    strange += [f"conf={arguments.conf}"] if arguments.conf else []
     problems += [
         Problem("", f"'{word}': finished runs are as they are; only out=DIR can be given", COMMAND_LINE)
-        for word in [*others, *([f"conf={arguments.conf}"] if arguments.conf else [])]
+        for word in strange
     ]
     if problems:
         raise ConfigError(problems)

@@ -18,7 +18,6 @@ from rich.table import Table
 from rich.text import Text
 
 from framework.cli.arguments import parse
-from framework.cli.listing import load_plugins
 from framework.cli.output import console
 from framework.config.text import scalar
 from framework.config.types import type_text
@@ -31,7 +30,7 @@ def main(words: Sequence[str]) -> int:
     """Print components or the options of one."""
     arguments = parse(words)
     arguments.expect_names(0, 2, "list [KIND [NAME]]")
-    load_plugins(arguments)
+    arguments.load_plugins()
     kind, name = (*arguments.names, "", "")[:2]
     if kind and kind not in KINDS:
         raise UserError(f"unknown kind '{kind}'{nearest(kind, KINDS)} (one of: {', '.join(KINDS)})")

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from framework.cli.arguments import parse
-from framework.cli.listing import load_plugins
 from framework.config.json_schema import run_file_schema
 from framework.errors import EXIT_OK
 from framework.files import writing
@@ -26,7 +25,7 @@ def main(words: Sequence[str]) -> int:
     """Print or write the schema."""
     arguments = parse(words, flags=("out",))
     arguments.expect_names(0, 0, "schema [--out FILE] [plugins=[a,b]]")
-    load_plugins(arguments)
+    arguments.load_plugins()
     text = json.dumps(run_file_schema(), indent=1, ensure_ascii=False)
     if "out" not in arguments.flags:
         print(text)

@@ -19,7 +19,7 @@ from framework.data.groups import GroupTable, column_groups, sample_groups
 from framework.data.loader import TrainLoader
 from framework.data.order import Order, make_order
 from framework.data.quarantine import Quarantine
-from framework.data.repeated_order import RepeatedOrder, make_repeated_order
+from framework.data.repeated_order import make_repeated_order
 from framework.data.splits import make_splits
 from framework.data.unfitted import fit
 from framework.data.weighted_order import WeightedOrder
@@ -119,11 +119,8 @@ class Data:
     def fingerprint(self) -> str:
         """A hash of the splits and of what a file may say of the order: other data gives another one."""
         digest = fingerprint(self.splits, tolerant=self.quarantine is not None)
-        if isinstance(self.order, RepeatedOrder):
-            digest = hashlib.sha256(digest.encode() + self.order.counts.tobytes()).hexdigest()[:16]
-        if isinstance(self.order, WeightedOrder):
-            digest = hashlib.sha256(digest.encode() + self.order.shares.tobytes()).hexdigest()[:16]
-        return digest
+        identity = self.order.identity()
+        return hashlib.sha256(digest.encode() + identity).hexdigest()[:16] if identity else digest
 
 
 def raw_splits(config: DataConfig, seed: int) -> Splits:

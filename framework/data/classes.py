@@ -1,23 +1,13 @@
-"""Class names as options, and the samples of each class."""
+"""The classes of a data set: ids of names, and the samples of each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import numpy as np
-from pydantic import BeforeValidator
 
 from framework.data.dataset import Dataset
 from framework.options import nearest
-
-
-def _as_text(value: object) -> object:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-#: a class by its name; YAML may leave out the quotes of a number
-ClassName = Annotated[str, BeforeValidator(_as_text)]
 
 
 def class_ids(dataset: Dataset, names: Sequence[str]) -> list[int]:

@@ -40,6 +40,10 @@ class Order(ABC):
     #: the epoch that was asked for last, whole
     _latest: tuple[int, np.ndarray] = (-1, np.zeros(0, dtype=np.int64))
 
+    def identity(self) -> bytes:
+        """What a file or the configuration says of the order beside the seed; empty where it says nothing."""
+        return b""
+
     @abstractmethod
     def probabilities(self) -> np.ndarray:
         """Chance (samples,) that a draw is this sample; sums to 1."""

@@ -36,6 +36,10 @@ class RepeatedOrder(Order):
         positions = np.repeat(np.arange(len(self.counts)), self.counts)
         return generator(self.seed, "order", epoch).permutation(positions)
 
+    def identity(self) -> bytes:
+        """How often each sample comes."""
+        return self.counts.tobytes()
+
     def probabilities(self) -> np.ndarray:
         """The sample's share of an epoch."""
         chances: np.ndarray = self.counts / self.counts.sum()

@@ -55,6 +55,10 @@ class WeightedOrder(Order):
         rounds = [random.permutation(members) for _ in range(-(-count // size))]
         return np.concatenate(rounds)[:count]
 
+    def identity(self) -> bytes:
+        """The chances of the groups."""
+        return self.shares.tobytes()
+
     def probabilities(self) -> np.ndarray:
         """The share of its group / samples of the group."""
         chances: np.ndarray = (self.shares / np.maximum(self.counts, 1))[self.groups]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from framework.data.batch import DataSpec
+from framework.models.huggingface import Classifier
 from framework.models.transformers_extra import import_transformers
 from framework.options import Count, Fraction, Positive
 from framework.registry import register
@@ -29,19 +30,6 @@ PRESETS = {
     "small": Preset(hidden_size=384, layers=12, heads=6),
     "base": Preset(hidden_size=768, layers=12, heads=12),
 }
-
-
-class Logits(nn.Module):
-    """The logits of an image model of `transformers`, as a plain tensor."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (n, channels, height, width) to logits (n, outputs)."""
-        logits: Tensor = self.model(images).logits
-        return logits
 
 
 @register.model("vit")
@@ -100,7 +88,7 @@ def vit(
         layer_norm_eps=1e-6,
         attn_implementation=attention,
     )
-    return Logits(transformers.ViTForImageClassification(config))
+    return Classifier(transformers.ViTForImageClassification(config))
 
 
 def _image_shape(spec: DataSpec, patch_size: int) -> tuple[int, int, int]:

@@ -10,12 +10,11 @@ import numpy as np
 from pydantic import Field
 
 from framework.data.batch import DataSpec
-from framework.data.classes import ClassName
 from framework.data.dataset import Column, Splits
 from framework.data.files.tables import numbers, read_table, texts
 from framework.data.raw_table import Encoding, MissingValues, RawTable
 from framework.errors import DataError
-from framework.options import Count, Finite, nearest
+from framework.options import Count, Finite, Name, nearest
 from framework.paths import expanded
 from framework.registry import register
 
@@ -27,21 +26,21 @@ if TYPE_CHECKING:
 def table(
     *,
     path: str,
-    target: ClassName,
+    target: Name,
     validation_path: str | None = None,
     test_path: str | None = None,
     kind: Literal["classification", "regression"] = "classification",
-    groups: tuple[ClassName, ...] = (),
-    numeric: tuple[ClassName, ...] = (),
-    categorical: tuple[ClassName, ...] = (),
-    drop: tuple[ClassName, ...] = (),
-    features: tuple[ClassName, ...] | None = None,
-    within: dict[ClassName, tuple[Finite, Finite]] = {},  # noqa: B006
-    extra: tuple[ClassName, ...] = (),
+    groups: tuple[Name, ...] = (),
+    numeric: tuple[Name, ...] = (),
+    categorical: tuple[Name, ...] = (),
+    drop: tuple[Name, ...] = (),
+    features: tuple[Name, ...] | None = None,
+    within: dict[Name, tuple[Finite, Finite]] = {},  # noqa: B006
+    extra: tuple[Name, ...] = (),
     missing: MissingValues = "indicator",
     scale: bool = True,
     max_categories: Count = 100,
-    replace: dict[ClassName, ClassName] = {},  # noqa: B006
+    replace: dict[Name, Name] = {},  # noqa: B006
     header: bool = True,
     names: tuple[str, ...] | None = None,
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None,

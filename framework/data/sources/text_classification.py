@@ -8,13 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from framework.data.batch import DataSpec
-from framework.data.classes import ClassName
 from framework.data.dataset import Column, Splits
 from framework.data.text.documents import Document, checked_encoding, find_files, read_documents
 from framework.data.text.padded import PaddedTexts, padded
 from framework.data.text.tokenizer import compact, make_tokenizer
 from framework.errors import DataError
-from framework.options import Count, nearest
+from framework.options import Count, Name, nearest
 from framework.registry import register
 
 
@@ -26,7 +25,7 @@ def text_classification(
     test_path: str | None = None,
     text: tuple[str, ...] = ("text",),
     label: str = "label",
-    classes: dict[ClassName, str] = {},  # noqa: B006
+    classes: dict[Name, str] = {},  # noqa: B006
     groups: tuple[str, ...] = (),
     contains: dict[str, dict[str, list[str]]] = {},  # noqa: B006
     length: Count = 128,

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from framework.data.classes import ClassName, class_ids, class_members, class_names
+from framework.data.classes import class_ids, class_members, class_names
 from framework.data.dataset import Splits
 from framework.data.randomness import generator
-from framework.options import OpenFraction
+from framework.options import Name, OpenFraction
 from framework.registry import register
 
 
@@ -34,7 +34,7 @@ class LongTail:
     factor: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 20.0
     kind: Literal["exponential", "step"] = "exponential"
     minority: OpenFraction = 0.5
-    classes: tuple[ClassName, ...] | None = None
+    classes: tuple[Name, ...] | None = None
 
     def __call__(self, splits: Splits) -> Splits:
         """The same splits with a thinned `train`; its samples keep their order."""

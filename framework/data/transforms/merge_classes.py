@@ -6,9 +6,10 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
-from framework.data.classes import ClassName, class_ids, class_names
+from framework.data.classes import class_ids, class_names
 from framework.data.dataset import Dataset, Splits
 from framework.data.views import with_labels
+from framework.options import Name
 from framework.registry import register
 
 
@@ -24,7 +25,7 @@ class MergeClasses:
     """
 
     _: KW_ONLY
-    classes: dict[ClassName, tuple[ClassName, ...]]
+    classes: dict[Name, tuple[Name, ...]]
     keep: str | None = "fine_label"
     drop_others: bool = False
 

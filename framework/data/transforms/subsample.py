@@ -6,10 +6,10 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
-from framework.data.classes import ClassName, class_ids, class_members
+from framework.data.classes import class_ids, class_members
 from framework.data.dataset import Dataset, Splits
 from framework.data.randomness import generator
-from framework.options import Count, Fraction
+from framework.options import Count, Fraction, Name
 from framework.registry import register
 
 
@@ -29,7 +29,7 @@ class Subsample:
     _: KW_ONLY
     fraction: Fraction | None = None
     count: Count | None = None
-    classes: dict[ClassName, Fraction] | None = None
+    classes: dict[Name, Fraction] | None = None
     splits: tuple[str, ...] = ("train",)
 
     def __post_init__(self) -> None:
