@@ -53,7 +53,7 @@ def image_folder(
         files, labels = _list(folder, classes)
         empty = np.setdiff1d(np.arange(len(classes)), labels)
         if split == "train" and len(empty):
-            raise DataError(f"{folder / classes[empty[0]]} holds no image; remove the folder or put some there")
+            raise DataError(f"{folder / classes[empty[0]]} holds no image; remove the folder or fill it")
         dataset = ImageFiles(files, labels, tuple(map(as_text, classes)), size, color)
         splits[split] = dataset.decoded() if in_memory else dataset
     return splits
