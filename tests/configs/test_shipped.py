@@ -54,23 +54,27 @@ ANY_CONTENT = ["~data.source.checksums"]
 # One of the twelve blocks, a quarter of the width: the file is tested, not the memory of the machine.
 FOR_DIGITS = ["model.patch_size=4", "model.layers=1", "batch.size=2"]
 NARROW = ["model.width=16", "batch.size=2"]
+SMALL_BIRDS = ["data.source.size=32", "data.workers=0"]
 REGRESSION = ["task=regression", "select.metric=worst_group_loss"]
 LANGUAGE = ["task=language_modeling", "model=transformer_lm", "select.metric=perplexity"]
 COMPANIONS = {
     "fashion_mnist_longtail.yaml": ANY_CONTENT,
     "data/fashion_mnist": ANY_CONTENT,
+    "paper/waterbirds.yaml": SMALL_BIRDS,
     "data/diabetes": REGRESSION,
     "data/lm_domains": LANGUAGE,
     "data/mixture_python_library": LANGUAGE,
     "data/python_library": LANGUAGE,
     "data/snli_negation": ["model=text_transformer"],
     "data/snli_shards": ["model=text_transformer"],
+    "data/waterbirds": SMALL_BIRDS,
     "launch/local": ["launch.num_processes=2"],
     # what is balanced already is refused
     "policy/class_balanced": ["data.sampling.name=uniform"],
     "policy/deferred": ["data.sampling.name=uniform"],
     "model/resnet18": NARROW,
     "model/resnet50": NARROW,
+    "model/resnet50_pretrained": ["data=waterbirds", *SMALL_BIRDS],
     "model/text_transformer": ["data=snli_negation"],
     "model/transformer_lm": [*LANGUAGE, "data=python_library"],
     # a table whose twelfth column is called what the policy asks for
@@ -96,6 +100,8 @@ PLUGINS = {
 
 #: run on several processes in tests/equivalence and tests/launch; here they compose
 SEVERAL_PROCESSES = {"engine/ddp", "launch/local"}
+#: of the papers' size: their run files take two steps, and the phases compose
+LARGE_RECIPES = {"recipe/dfr_waterbirds.yaml", "recipe/jtt_waterbirds.yaml"}
 
 
 @pytest.fixture(autouse=True)
@@ -132,6 +138,10 @@ def test_experiment(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if name in LARGE_RECIPES:
+        assert main(["recipe", f"conf={name}", "dry=true"]) == 0, capsys.readouterr().out
+        assert len(capsys.readouterr().out.splitlines()) == 3
+        return
     few = ["train.epochs=null", "train.steps=3"]
     assert main(["recipe", f"conf={name}", *few, f"out={tmp_path}/recipe"]) == 0, capsys.readouterr().out
     assert "difference" in (tmp_path / "recipe" / "recipe.md").read_text()
@@ -197,6 +207,7 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(0)
     _adult(folder / "adult", random)
     _compas(folder / "compas")
+    _waterbirds(folder, random)
     _fashion_mnist(folder / "fashion_mnist", random)
     _fashion_mnist_shards(folder)
     _letter(folder / "uci_arff", random)
@@ -245,6 +256,23 @@ def _compas(folder: Path) -> None:
     ]
     head = f"id,sex,age,race,{counts},days_b_screening_arrest,c_charge_degree,two_year_recid\n"
     (folder / "compas-two-years-noid.csv").write_text(head + "".join(rows))
+
+
+def _waterbirds(folder: Path, random: np.random.Generator) -> None:
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    for split, count in (("train", 32), ("validation", 16), ("test", 8)):
+        images = folder / "waterbirds" / split
+        images.mkdir(parents=True)
+        rows = ["file_name,bird,background"]
+        for number in range(count):
+            bird, background = ("water" if number & bit else "land" for bit in (1, 2))
+            rows.append(f"{number}.jpg,{bird},{background}")
+            pixels = random.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(images / f"{number}.jpg")
+        (images / "metadata.csv").write_text("\n".join(rows) + "\n")
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], num_labels=10)
+    ResNetForImageClassification(config).save_pretrained(folder / "models" / "resnet-50")
 
 
 def _fashion_mnist(folder: Path, random: np.random.Generator) -> None:
