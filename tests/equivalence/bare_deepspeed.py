@@ -20,6 +20,26 @@ from tests.equivalence.zero_models import Odd
 
 RATE = 0.01
 MOMENTS = ("exp_avg", "exp_avg_sq")
+_OFFLOAD: dict[str, Any] = {"offload_optimizer": {"device": "cpu"}}
+_OWN_STEPS = {"zero_force_ds_cpu_optimizer": False}
+#: of what a checkpoint's files depend on, beside the stage and the number of ranks
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "bf16 1": {"zero_optimization": {"stage": 1}, "bf16": {"enabled": True}},
+    "bf16 1, sums in fp32": {
+        "zero_optimization": {"stage": 1},
+        "bf16": {"enabled": True},
+        "data_types": {"grad_accum_dtype": "fp32"},
+    },
+    "bf16 3": {"zero_optimization": {"stage": 3}, "bf16": {"enabled": True}},
+    "elastic 1": {"zero_optimization": {"stage": 1, "elastic_checkpoint": True}},
+    "shuffled 2": {"zero_optimization": {"stage": 2, "round_robin_gradients": True}},
+    "offloaded 2": {"zero_optimization": {"stage": 2, **_OFFLOAD}, **_OWN_STEPS},
+    "offloaded 3": {
+        "zero_optimization": {"stage": 3, **_OFFLOAD, "offload_param": {"device": "cpu"}},
+        **_OWN_STEPS,
+    },
+    "small groups 3": {"zero_optimization": {"stage": 3, "sub_group_size": 30}},
+}
 
 #: the run whose model and data are used, the stage, where to load, up to where to train, where to save, end
 Script = tuple[list[str], int, Path | None, int, Path | None, int]
@@ -64,7 +84,7 @@ def script(
 
 
 def initialized(
-    package: Any, model: nn.Module, options: list[str], stage: int, *, universal: bool = False
+    package: Any, model: nn.Module, options: list[str], stage: int, *, universal: bool = False, **more: Any
 ) -> Any:
     named = list(model.named_parameters())
     kind = "matrices" if "train.weight_decay_on=matrices" in options else "all"
@@ -75,6 +95,7 @@ def initialized(
         "zero_allow_untested_optimizer": True,
         "zero_optimization": {"stage": stage},
         "checkpoint": {"load_universal": universal},
+        **more,
     }
     optimizer = torch.optim.AdamW(split_decay(named, kind), lr=RATE)  # type: ignore[arg-type]
     engine, *_ = package.initialize(model=model, optimizer=optimizer, config=config, dist_init_required=False)
@@ -128,3 +149,25 @@ def odd_model(package: Any, stage: int, folder: Path, world: World) -> None:
                 inject_missing_state=True,
             )
         )
+
+
+def layouts(folder: Path) -> None:
+    """A checkpoint of each of LAYOUTS after two steps, with what is right in `whole.pt`."""
+    world = World.detect()
+    with process_group(world, 100):
+        package = load_deepspeed(world, torch.device("cpu"))
+        for name, config in LAYOUTS.items():
+            torch.manual_seed(3)
+            model = Odd()
+            model.norm = nn.LayerNorm(5)  # type: ignore[assignment]
+            kind = torch.bfloat16 if "bf16" in config else torch.float32
+            engine = initialized(package, model, ["train.weight_decay_on=matrices"], 0, **config)
+            generator = torch.Generator().manual_seed(world.rank)
+            for _ in range(2):
+                outputs = engine(torch.randn(4, 7, generator=generator).to(kind))
+                engine.backward(outputs.float().square().mean())
+                engine.step()
+            engine.save_checkpoint(str(folder / name))
+            found = state(engine)
+            if world.is_main:
+                torch.save(found, folder / name / "whole.pt")

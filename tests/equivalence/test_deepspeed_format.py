@@ -18,7 +18,7 @@ from framework.checkpoint.deepspeed.write import export_deepspeed
 from framework.errors import CheckpointError
 from framework.parallel.world import World
 from tests.distributed import run_ranks
-from tests.equivalence.bare_deepspeed import MOMENTS, RATE, Script, scripts
+from tests.equivalence.bare_deepspeed import LAYOUTS, MOMENTS, RATE, Script, layouts, scripts
 from tests.equivalence.portable_cases import legs, walk
 from tests.equivalence.test_portable import newest
 from tests.equivalence.zero_cases import COMMON
@@ -112,6 +112,15 @@ def test_a_missing_file_is_told(bare: Scripts, stage: int, lost: str, expected: 
         read_deepspeed(tmp_path / "two")
 
 
+def test_another_layout_is_told(bare: Scripts, tmp_path: Path) -> None:
+    shutil.copytree(bare.folder / "odd" / "1" / "two", tmp_path / "two")
+    older = {"partition_count": [2], "base_optimizer_state": {}, "single_partition_of_fp32_groups": []}
+    for path in (tmp_path / "two").glob("*_optim_states.pt"):
+        torch.save({"optimizer_state_dict": older}, path)
+    with pytest.raises(CheckpointError, match=r"layout of DeepSpeed's checkpoints.*param_slice"):
+        read_deepspeed(tmp_path / "two")
+
+
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("tag", ["two", "universal"])
 def test_frozen_tied_and_buffers_are_read(bare: Scripts, stage: int, tag: str) -> None:
@@ -130,3 +139,17 @@ def test_frozen_tied_and_buffers_are_read(bare: Scripts, stage: int, tag: str) -
         for key in MOMENTS:
             assert torch.equal(content.moments[name][key].flatten(), own[key].flatten()), (name, key)
     assert right["trained"].keys() == content.moments.keys()
+
+
+@pytest.mark.slow
+def test_every_layout_is_read(tmp_path: Path) -> None:
+    run_ranks(layouts, 3, tmp_path, timeout=280)
+    for name in LAYOUTS:
+        content = read_deepspeed(tmp_path / name)
+        right = torch.load(tmp_path / name / "whole.pt", weights_only=True)
+        assert content.kind == f"ZeRO stage {LAYOUTS[name]['zero_optimization']['stage']} of 3 ranks"
+        assert content.moments.keys() == right.keys()
+        for parameter, own in right.items():
+            found = {"fp32": content.tensors[parameter], **content.moments[parameter]}
+            assert float(found["step"]) == 2
+            assert all(torch.equal(found[key], own[key]) for key in own), (name, parameter)

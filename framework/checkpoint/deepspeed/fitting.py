@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -57,13 +57,13 @@ def fit_weights(content: Content, model: Mapping[str, Tensor], *, partial: bool)
     unknown = [name for name in content.tensors if name not in model]
     problems = []
     if not partial:
-        problems += _listed([f"{n}: the model has no such parameter{nearest(n, missing)}" for n in unknown])
-        problems += _listed([f"{n}: is not in the folder{nearest(n, unknown)}" for n in missing])
+        problems += _listed(unknown, lambda n: f"the model has no such parameter{nearest(n, missing)}")
+        problems += _listed(missing, lambda n: f"is not in the folder{nearest(n, unknown)}")
         problems += _advice(unknown, missing) if problems else []
     elif len(unknown) == len(content.tensors):
         problems.append("not one name is the model's")
     fitted: dict[str, Tensor] = {}
-    shapes = []
+    shapes: dict[str, str] = {}
     for name, own in model.items():
         value = content.tensors.get(name, tied.get(_place(own)))
         if value is None:
@@ -71,8 +71,8 @@ def fit_weights(content: Content, model: Mapping[str, Tensor], *, partial: bool)
         elif _fits(value, own):
             fitted[name] = value.reshape(own.shape).to(own.dtype)
         else:
-            shapes.append(f"{name}: has shape {tuple(value.shape)} there, {tuple(own.shape)} in the model")
-    problems += _listed(shapes)
+            shapes[name] = f"has shape {tuple(value.shape)} there, {tuple(own.shape)} in the model"
+    problems += _listed(list(shapes), shapes.__getitem__)
     if problems:
         raise CheckpointError("it does not fit the model of this configuration:\n  " + "\n  ".join(problems))
     return fitted
@@ -122,9 +122,10 @@ def _place(tensor: Tensor) -> tuple[int, torch.Size]:
     return tensor.data_ptr() or id(tensor), tensor.shape
 
 
-def _listed(faults: list[str]) -> list[str]:
-    more = len(faults) - _SHOWN
-    return faults[:_SHOWN] + ([f"and {more} more of this kind"] if more > 0 else [])
+def _listed(names: list[str], fault: Callable[[str], str]) -> list[str]:
+    more = len(names) - _SHOWN
+    lines = [f"{name}: {fault(name)}" for name in names[:_SHOWN]]
+    return lines + ([f"and {more} more of this kind"] if more > 0 else [])
 
 
 def _advice(unknown: Iterable[str], missing: Iterable[str]) -> list[str]:

@@ -26,7 +26,13 @@ def read_deepspeed(source: Path, tag: str | None = None) -> Content:
             values.
     """
     folder = _folder(source, tag)
-    return read_universal(folder) if (folder / PARAMETERS).is_dir() else read_zero(folder)
+    try:
+        return read_universal(folder) if (folder / PARAMETERS).is_dir() else read_zero(folder)
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder} does not have the layout of DeepSpeed's checkpoints, as far as it is known here"
+            f" ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _folder(source: Path, tag: str | None) -> Path:

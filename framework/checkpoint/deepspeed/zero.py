@@ -139,5 +139,5 @@ def _is_flat(key: str, value: Any) -> bool:
 def _whole(name: str, pieces: Sequence[Tensor], shape: torch.Size) -> Tensor:
     flat = torch.cat(list(pieces))
     if flat.numel() != shape.numel():
-        raise CheckpointError(f"the shards hold {flat.numel()} of the {shape.numel()} elements of {name}")
+        raise ValueError(f"the shards hold {flat.numel()} of the {shape.numel()} elements of {name}")
     return flat.reshape(shape)
