@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 conf ?= vit_rgd.yaml
+# Tests start dozens of processes, and without bytecode each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-slow lint format bench clean
 

@@ -33,6 +33,13 @@ def start(
     return process
 
 
+def command(*words: str) -> BaseProcess:
+    """`python -m framework WORDS` in this folder; a study forks its runs from where this one was forked."""
+    process = START.Process(target=_command, args=(words, Path.cwd(), dict(os.environ)))
+    process.start()
+    return process
+
+
 def finish(process: BaseProcess) -> int:
     """The exit code of a process that was started."""
     process.join(LONG)
@@ -70,3 +77,15 @@ def _work(words: list[str], actions: dict[tuple[str, int], Action], terminal: Pa
     with triggers.planned(actions):
         code = main(words)
     raise SystemExit(code)
+
+
+def _command(words: Sequence[str], folder: Path, environment: dict[str, str]) -> None:
+    from framework.__main__ import main
+
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    raise SystemExit(main(words))

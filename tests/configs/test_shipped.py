@@ -57,12 +57,15 @@ NARROW = ["model.width=16", "batch.size=2"]
 SMALL_BIRDS = ["data.source.size=32", "data.workers=0"]
 REGRESSION = ["task=regression", "select.metric=worst_group_loss"]
 LANGUAGE = ["task=language_modeling", "model=transformer_lm", "select.metric=perplexity"]
+# a few files of Python's library
+TOPICS = ["data=python_library", "data.source.domains={json: [json/*.py], codecs: [encodings/cp125*.py]}"]
 COMPANIONS = {
     "fashion_mnist_longtail.yaml": ANY_CONTENT,
     "data/fashion_mnist": ANY_CONTENT,
     "paper/waterbirds.yaml": SMALL_BIRDS,
     "data/diabetes": REGRESSION,
-    "data/lm_domains": LANGUAGE,
+    "lm_domains.yaml": ["model.layers=1", "model.heads=2", *NARROW],
+    "data/lm_domains": [*LANGUAGE, *NARROW],
     "data/mixture_python_library": LANGUAGE,
     "data/python_library": LANGUAGE,
     "data/snli_negation": ["model=text_transformer"],
@@ -76,7 +79,7 @@ COMPANIONS = {
     "model/resnet50": NARROW,
     "model/resnet50_pretrained": ["data=waterbirds", *SMALL_BIRDS],
     "model/text_transformer": ["data=snli_negation"],
-    "model/transformer_lm": [*LANGUAGE, "data=python_library"],
+    "model/transformer_lm": [*LANGUAGE, *TOPICS],
     # a table whose twelfth column is called what the policy asks for
     "policy/doremi": [
         "data=adult",
@@ -86,7 +89,7 @@ COMPANIONS = {
     ],
     "model/vit_base": FOR_DIGITS,
     "model/vit_small": FOR_DIGITS,
-    "task/language_modeling": [*LANGUAGE, "data=python_library"],
+    "task/language_modeling": [*LANGUAGE, *TOPICS],
     "task/regression": ["data=diabetes", "policy=erm", "select.metric=worst_group_loss"],
 }
 PLUGINS = {
@@ -319,7 +322,7 @@ def _cifar10(folder: Path, random: np.random.Generator) -> None:
 
 
 def _texts(folder: Path) -> None:
-    lines = "".join(f"{number} bottles stood on the wall, then one fell.\n" for number in range(400))
+    lines = "".join(f"{number} bottles stood on the wall, then one fell.\n" for number in range(200))
     for name in ("tinyshakespeare/input.txt", "plato_republic/republic.txt"):
         (folder / name).parent.mkdir()
         (folder / name).write_text(lines)

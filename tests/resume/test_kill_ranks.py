@@ -61,6 +61,14 @@ def conf(tmp_path: Path) -> Path:
     return write(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that never was killed."""
+    folder = tmp_path_factory.mktemp("whole")
+    whole(write(folder), folder / "run")
+    return folder / "run"
+
+
 class DieInRename:
     """Kills rank 0 before the n-th file or folder takes its final name."""
 
@@ -90,11 +98,10 @@ class DieInRename:
     ],
 )
 def test_killed_at_random_points_gives_the_same_numbers(
-    victims: list[int], conf: Path, tmp_path: Path
+    victims: list[int], conf: Path, reference: Path, tmp_path: Path
 ) -> None:
     chance = random.Random(str(victims))
-    reference, killed = tmp_path / "whole", tmp_path / "killed"
-    whole(conf, reference)
+    killed = tmp_path / "killed"
     num_lines = lines(reference)
     for target in sorted(chance.sample(range(2, num_lines - 4), KILLS)):
         ranks = start(conf, killed)
@@ -110,9 +117,8 @@ def test_killed_at_random_points_gives_the_same_numbers(
     assert weights(killed) == weights(reference)
 
 
-def test_killed_while_saving_gives_the_same_numbers(conf: Path, tmp_path: Path) -> None:
-    reference, killed = tmp_path / "whole", tmp_path / "killed"
-    whole(conf, reference)
+def test_killed_while_saving_gives_the_same_numbers(conf: Path, reference: Path, tmp_path: Path) -> None:
+    killed = tmp_path / "killed"
     for number in (3, 6, 7):
         codes = start(conf, killed, before=DieInRename(number)).exit_codes(120)
         assert codes[0] == -signal.SIGKILL

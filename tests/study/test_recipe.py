@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ import pytest
 
 from framework.__main__ import main
 from framework.run_folder import read_environments, read_status
-from tests.processes import weights
+from tests.processes import command, weights
 from tests.tiny import comparable, write
 
 Recipe = Callable[..., tuple[int, str, str]]
@@ -99,21 +98,17 @@ def test_killed_in_and_between_phases_it_comes_to_the_same_end(places: list[str]
     words = ["conf=twice.yaml", "identify:train.steps=60", "again:train.steps=120", "evaluate.every_epochs=4"]
     identify, again = Path("killed/identify"), Path("killed/again")
 
-    def start() -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "framework", "recipe", *words, "out=killed"]
-        return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-
-    def kill(process: subprocess.Popen[bytes], run: Path) -> None:
+    def kill(process: BaseProcess, run: Path) -> None:
         """Nobody has time to save anything."""
         process.kill()
         content = json.loads((run / "status.json").read_text())
         if content["state"] == "running":
             os.kill(content["pid"], signal.SIGKILL)
-        process.wait()
+        process.join()
 
     for place in places:
         run = again if place == "again" else identify
-        process = start()
+        process = command("recipe", *words, "out=killed")
         if place == "between":
             wait_for(lambda: state(identify) == "finished")
         else:

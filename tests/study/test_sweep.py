@@ -6,8 +6,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +18,7 @@ from framework.__main__ import main
 from framework.run_folder import read_environments, read_status
 from framework.study.sweep.trials import Attempt, Trials
 from tests import postgresql
+from tests.processes import command, finish
 from tests.tiny import comparable, write
 
 Sweep = Callable[..., tuple[int, str, str]]
@@ -40,17 +39,6 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         return code, captured.out, captured.err
 
     return sweep
-
-
-def start(*words: str) -> subprocess.Popen[bytes]:
-    """The verb in a process of its own."""
-    command = [sys.executable, "-m", "framework", "sweep", "conf=tiny.yaml", *words]
-    return subprocess.Popen(
-        command,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.STDOUT,
-    )
 
 
 def trials(folder: Path) -> list[dict[str, str]]:
@@ -158,10 +146,10 @@ def test_hopeless_trials_are_stopped_early(sweep: Sweep, monkeypatch: pytest.Mon
 def test_killed_and_interrupted_it_goes_on_as_if_nothing_had_happened(sweep: Sweep) -> None:
     words = ["optimizer.lr=log(1e-3,1)", *LONG, "trials=2", "jobs=1", "pruner=none"]
     run = Path("stopped/trial-0000/seed-0")
-    process = start(*words, "out=stopped")
+    process = command("sweep", "conf=tiny.yaml", *words, "out=stopped")
     wait_for(lambda: state(run) == "running")
     process.kill()
-    process.wait()
+    process.join()
     # It cannot wait for its run, which sees that it is gone, saves and ends.
     wait_for(lambda: state(run) == "interrupted")
 
@@ -202,8 +190,8 @@ def storage(request: pytest.FixtureRequest) -> Iterator[list[str]]:
 
 def test_several_commands_share_the_work(sweep: Sweep, storage: list[str]) -> None:
     words = [*SPACE, *SHORT, "trials=6", "jobs=1", "pruner=none", "out=s", *storage]
-    processes = [start(*words), start(*words)]
-    assert [process.wait(240) for process in processes] == [0, 0]
+    processes = [command("sweep", "conf=tiny.yaml", *words) for _ in range(2)]
+    assert [finish(process) for process in processes] == [0, 0]
     rows = trials(Path("s"))
     assert [int(row["trial"]) for row in rows] == list(range(6))
     assert {row["state"] for row in rows} == {"complete"}

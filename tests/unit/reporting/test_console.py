@@ -22,6 +22,7 @@ from framework.evaluation.sums import Sums
 from framework.reporting.console import ConsoleReporter
 from framework.reporting.tables import evaluation_table, policy_table
 from framework.training.hooks import RunHeader
+from tests.forked import START
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 
@@ -163,24 +164,23 @@ def test_policy_table_ranks_groups_and_counts_the_rest():
     assert policy_table({"event": "policy", "step": 3, "clipped": 1.0}) is None
 
 
+def draw(terminal: str) -> None:
+    """`drive` in a process whose terminal is `terminal`."""
+    for descriptor in range(3):
+        os.dup2(os.open(terminal, os.O_RDWR), descriptor)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8")
+    for key in ("COLUMNS", "LINES"):
+        os.environ.pop(key, None)
+    os.environ["TERM"] = "xterm-256color"
+    drive(ConsoleReporter(), num_groups=30)
+
+
 def on_terminal(columns: int) -> str:
     """What `drive` writes to a pseudo-terminal of so many columns."""
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import test_console as t;"
-        "t.drive(t.ConsoleReporter(), num_groups=30)"
-    )
     main, side = pty.openpty()
     fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
-    environment |= {"TERM": "xterm-256color"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(Path(__file__).parent)],
-        stdin=side,
-        stdout=side,
-        stderr=side,
-        env=environment,
-    )
-    os.close(side)
+    process = START.Process(target=draw, args=(os.ttyname(side),))
+    process.start()
     output = bytearray()
     while True:
         ready, _, _ = select.select([main], [], [], 120)
@@ -189,11 +189,12 @@ def on_terminal(columns: int) -> str:
             piece = os.read(main, 65536)
         except OSError:
             break
-        if not piece:
-            break
+        if not output:
+            os.close(side)  # the process has it open
         output += piece
     os.close(main)
-    assert process.wait(60) == 0, output.decode()
+    process.join(60)
+    assert process.exitcode == 0, output.decode()
     return output.decode()
 
 
