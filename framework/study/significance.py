@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
-from scipy import stats
 
 #: largest p-value that is called significant, and one minus the coverage of intervals
 ALPHA = 0.05
@@ -59,7 +61,7 @@ def paired(values: Sequence[float], base: Sequence[float]) -> Difference:
     if std <= 1e-12 * max(float(np.abs(values).max()), float(np.abs(base).max())):
         t_p = 1.0 if not differences.any() else None
         return Difference(n, True, mean, 0.0, None, None, t_p, wilcoxon_p, least)
-    tested = stats.ttest_1samp(differences, 0.0)
+    tested = _stats().ttest_1samp(differences, 0.0)
     interval = tested.confidence_interval(1 - ALPHA)
     return Difference(
         n,
@@ -81,7 +83,7 @@ def unpaired(values: Sequence[float], base: Sequence[float]) -> Difference:
     spread = min(len(values), len(base)) >= 2 and (np.ptp(values) > 0 or np.ptp(base) > 0)
     if not spread:
         return Difference(n, False, mean)
-    tested = stats.ttest_ind(values, base, equal_var=False)
+    tested = _stats().ttest_ind(values, base, equal_var=False)
     interval = tested.confidence_interval(1 - ALPHA)
     return Difference(n, False, mean, None, float(interval.low), float(interval.high), float(tested.pvalue))
 
@@ -105,10 +107,10 @@ def power(mean: float, std: float, n: int, alpha: float = ALPHA) -> float:
 
     `std` is the standard deviation of the paired differences; the statistic is noncentral t.
     """
-    critical = stats.t.isf(alpha / 2, n - 1)
+    critical = _stats().t.isf(alpha / 2, n - 1)
     shift = math.sqrt(n) * abs(mean) / std
-    upper = stats.nct.sf(critical, n - 1, shift)
-    lower = stats.nct.cdf(-critical, n - 1, shift)
+    upper = _stats().nct.sf(critical, n - 1, shift)
+    lower = _stats().nct.cdf(-critical, n - 1, shift)
     # Far in its tail SciPy's noncentral t gives NaN for what is 0.
     return float(np.nan_to_num(upper) + np.nan_to_num(lower))
 
@@ -145,4 +147,10 @@ def _wilcoxon(differences: np.ndarray) -> tuple[float | None, float | None]:
     moved = np.round(differences / largest, 12)
     moved = moved[moved != 0]
     least = 2.0 ** (1 - len(moved))
-    return float(stats.wilcoxon(moved, method="auto").pvalue), least
+    return float(_stats().wilcoxon(moved, method="auto").pvalue), least
+
+
+@cache
+def _stats() -> Any:
+    """SciPy's tests; importing them takes longer than to compose a comparison, which may only be shown."""
+    return importlib.import_module("scipy.stats")
