@@ -14,6 +14,10 @@ from framework.registry import KINDS, ComponentConfig, Of, registry
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 
 
+#: when a sample or a shard cannot be read: end the run, or leave it out
+OnError = Literal["stop", "quarantine"]
+
+
 class Section(BaseModel):
     """A fixed section: frozen, unknown keys refused."""
 
@@ -72,7 +76,7 @@ class DataConfig(Section):
     sampling: SamplingConfig = SamplingConfig()
     workers: Natural = 0
     """Background processes that load samples; 0 loads in the main process."""
-    on_error: Literal["stop", "quarantine"] = "stop"
+    on_error: OnError = "stop"
     """When a sample or a shard cannot be read: `stop` ends the run, `quarantine` leaves it out."""
     max_bad_fraction: Fraction = 0.01
     """For `quarantine`: the share of a split that may be left out before the run ends."""

@@ -56,6 +56,8 @@ class Classification(Task):
             raise ValueError(f"the data is {spec.kind}; choose task: language_modeling")
         if spec.num_classes is None:
             raise ValueError("the data has real-valued targets, not classes; choose task: regression")
+        if spec.num_classes < 2:
+            raise ValueError(f"the data has {spec.num_classes} class; classification needs two or more")
         if top_k and max(top_k) > spec.num_classes:
             raise ValueError(f"top_k {max(top_k)} is more than the {spec.num_classes} classes of the data")
         self.num_classes = spec.num_classes

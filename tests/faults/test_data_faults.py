@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -25,6 +26,13 @@ IDX = struct.pack(">BBBBI", 0, 0, 8, 1, 4) + bytes([0, 1, 0, 1])
 def gzipped(content: bytes) -> bytes:
     """Without the time of day: it would be in the names of tests, and differ between processes."""
     return gzip.compress(content, mtime=0)
+
+
+def nested() -> bytes:
+    """A Parquet file with a list in each row."""
+    file = io.BytesIO()
+    pd.DataFrame({"a": [[1, 2], [3, 4]], "y": ["u", "v"]}).to_parquet(file)
+    return file.getvalue()
 
 
 TABLE_FAULTS = {
@@ -47,6 +55,7 @@ TABLE_FAULTS = {
     "t.parquet": [
         (b"PAR1 and nothing more", "t.parquet: not a readable Parquet file"),
         (b"", "t.parquet: not a readable Parquet file"),
+        (nested(), "column 'a' holds lists or objects, not one value per row; drop it"),
     ],
     "t.arff": [
         (b"@relation r\n@attribute a real\n", "t.arff: not a whole ARFF file: no @attribute or no @data"),
@@ -94,7 +103,8 @@ ARRAY_FAULTS = [
     ("d.npz", npz(x=np.array([{}], dtype=object), y=[0]), "d.npz: .* allow_pickle=False"),
     ("d.npz", npz(x=np.zeros((3, 2)), y=[0, 1]), "d.npz:y has 2 samples, but d.npz:x has 3"),
     ("d.npz", npz(x=np.zeros((2, 2)), y=np.zeros((2, 3))), r"d.npz:y: needs one number per sample"),
-    ("d.npz", npz(x=np.zeros(2), y=[0, 1]), r"inputs of shape \(2,\) are neither"),
+    ("d.npz", npz(x=np.zeros(2), y=[0, 1]), r"d.npz:x: shape \(2,\) is neither"),
+    ("d.npz", npz(x=np.zeros((2, 2), complex), y=[0, 1]), "d.npz:x: needs real numbers, not complex128"),
 ]
 
 
@@ -104,6 +114,14 @@ def test_broken_archives(tmp_path: Path, name: str, content: bytes, message: str
     refs = {"inputs": f"{name}:x", "targets": f"{name}:y"}
     with pytest.raises(DataError, match=message):
         component("dataset", "arrays", folder=str(tmp_path), train=refs)
+
+
+def test_numbers_to_learn_must_be_finite(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=np.zeros((3, 2)), y=[0.5, np.nan, 1], w=[1, 1, np.inf])
+    refs = {"inputs": "d.npz:x", "targets": "d.npz:y"}
+    for more, message in (({}, "y: sample 1 has"), ({"targets": "d.npz:w"}, "w: sample 2 has no finite")):
+        with pytest.raises(DataError, match=message):
+            component("dataset", "arrays", folder=str(tmp_path), kind="regression", train=refs | more)
 
 
 def test_an_archive_with_a_pickle_runs_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,14 +13,16 @@ from torch import Tensor
 
 from framework.data.faults import BadSampleError
 
+Color = Literal["rgb", "grayscale"]
 
-def decode_image(source: Path | bytes, size: int, color: str, place: str, position: int) -> np.ndarray:
+
+def decode_image(source: Path | bytes, size: int, color: Color, place: str, position: int) -> np.ndarray:
     """(size, size, channels) uint8 of a file or of its content.
 
     Args:
         source: the file, or its bytes.
         size: height and width that the image is scaled to.
-        color: `rgb` or `grayscale`.
+        color: `rgb` gives three channels, `grayscale` one.
         place: what messages call the image.
         position: of the sample it belongs to.
 

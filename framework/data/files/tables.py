@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from framework.data.files.arff import read_arff
 from framework.data.files.paths import existing_file
 from framework.errors import DataError
@@ -79,6 +81,8 @@ def _check_csv(
     opened = gzip.open if path.suffix == ".gz" else open
     # spreadsheets begin UTF-8 with a mark, which is no part of the first name
     with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        # pandas has no limit either; it is for the process, so it is only raised
+        csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
         lines = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
         first = next((row for row in lines if row), None)
         if first is None:
@@ -131,9 +135,14 @@ def _read_arff(path: Path) -> DataFrame:
 
 
 def texts(column: Series) -> Series:
-    """The column as text with None where missing; whole numbers are written without a point."""
+    """The column as text with None where missing; whole numbers are written without a point.
+
+    Raises:
+        DataError: it holds lists or objects.
+    """
     import pandas as pd
 
+    _check_single(column)
     if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
         column = column.astype("Int64")
     stripped = column.astype(object).map(lambda value: None if pd.isna(value) else str(value).strip())
@@ -141,10 +150,21 @@ def texts(column: Series) -> Series:
 
 
 def numbers(column: Series) -> Series | None:
-    """The column as float64 with NaN where missing, or None if some value is no number."""
+    """The column as float64 with NaN where missing, or None if some value is no number.
+
+    Raises:
+        DataError: it holds lists or objects.
+    """
     import pandas as pd
 
+    _check_single(column)
     if pd.api.types.is_bool_dtype(column):
         return None
     found = pd.to_numeric(column, errors="coerce")
     return None if (found.isna() & column.notna()).any() else found.astype("float64")
+
+
+def _check_single(column: Series) -> None:
+    """Raises DataError for what only Parquet can hold: several values in one place."""
+    if column.dtype == object and any(isinstance(value, list | dict | np.ndarray) for value in column):
+        raise DataError(f"column '{column.name}' holds lists or objects, not one value per row; drop it")

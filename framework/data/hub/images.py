@@ -11,7 +11,7 @@ from torch import Tensor
 
 from framework.data.batch import DataSpec, Inputs
 from framework.data.dataset import Column, Dataset
-from framework.data.files.images import decode_image, image_tensor
+from framework.data.files.images import Color, decode_image, image_tensor
 from framework.data.hub.load import Rows, library
 from framework.data.in_memory import select_metadata
 
@@ -57,7 +57,7 @@ class RowImages(Dataset):
             BadSampleError: an image is missing or cannot be decoded.
         """
         rows = self.positions[positions].tolist()
-        color = "rgb" if self.spec.input_shape[0] == 3 else "grayscale"
+        color: Color = "rgb" if self.spec.input_shape[0] == 3 else "grayscale"
         images = [
             decode_image(
                 (entry or {}).get("bytes") or Path((entry or {}).get("path") or ""),

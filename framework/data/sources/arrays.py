@@ -74,7 +74,7 @@ def arrays(
 
     splits: Splits = {}
     for name, refs in given.items():
-        inputs = _inputs(read_array(root, refs.inputs), pixels, channels)
+        inputs = _inputs(read_array(root, refs.inputs), refs.inputs, pixels, channels)
         _check_length(refs.inputs, len(inputs), refs.targets, len(targets[name]))
         shape = tuple(inputs.shape[1:])
         if kind == "classification":
@@ -82,7 +82,7 @@ def arrays(
             target = torch.from_numpy(_ids_of(targets[name], ids, refs.targets))
         else:
             spec = DataSpec(shape, None)
-            target = torch.from_numpy(targets[name].astype(np.float32))
+            target = torch.from_numpy(_finite(targets[name], refs.targets))
         columns, extra = {}, {}
         for column, reference in refs.columns.items():
             values = _one_dimension(root, reference)
@@ -90,7 +90,7 @@ def arrays(
             known = vocabularies[column]
             columns[column] = Column(_ids_of(values, known, reference), tuple(map(str, known.tolist())))
         for column, reference in refs.extra.items():
-            extra[column] = _one_dimension(root, reference).astype(np.float32)
+            extra[column] = _finite(_one_dimension(root, reference), reference)
             _check_length(refs.inputs, len(inputs), reference, len(extra[column]))
         splits[name] = ArrayDataset(inputs, target, spec, columns, extra)
     return splits
@@ -114,15 +114,29 @@ def _one_dimension(root: Path, reference: str) -> np.ndarray:
     return array
 
 
-def _inputs(array: np.ndarray, pixels: str, channels: str) -> torch.Tensor:
+def _inputs(array: np.ndarray, reference: str, pixels: str, channels: str) -> torch.Tensor:
     """(samples, features) or (samples, channels, height, width), float32."""
     if array.ndim not in (2, 3, 4):
-        raise DataError(f"inputs of shape {array.shape} are neither (samples, features) nor images")
+        raise DataError(f"{reference}: shape {array.shape} is neither (samples, features) nor that of images")
+    _check_real(array, reference)
     scale = 255 if array.dtype == np.uint8 and pixels == "unit" else 1
     inputs = torch.from_numpy(array.astype(np.float32)).div_(scale)
     if array.ndim == 3:
         return inputs.unsqueeze(1)
     return inputs.permute(0, 3, 1, 2).contiguous() if array.ndim == 4 and channels == "last" else inputs
+
+
+def _check_real(array: np.ndarray, reference: str) -> None:
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{reference}: needs real numbers, not {array.dtype}")
+
+
+def _finite(array: np.ndarray, reference: str) -> np.ndarray:
+    """The numbers as float32."""
+    _check_real(array, reference)
+    if not np.isfinite(array).all():
+        raise DataError(f"{reference}: sample {int((~np.isfinite(array)).argmax())} has no finite number")
+    return array.astype(np.float32)
 
 
 def _ids_of(values: np.ndarray, known: np.ndarray, reference: str) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from framework.data.dataset import Splits
+from framework.data.files.images import Color
 from framework.data.hub.columns import ColumnKind, check_columns, described, kind_of
 from framework.data.hub.load import SUFFIXES, Rows, Split, load_files, load_named
 from framework.data.hub.samples import (
@@ -36,7 +37,7 @@ def huggingface(
     groups: tuple[str, ...] = (),
     extra: tuple[str, ...] = (),
     size: Count | None = None,
-    color: Literal["rgb", "grayscale"] = "rgb",
+    color: Color = "rgb",
     length: Count = 128,
     tokenizer: str | None = None,
     end_token: str | None = None,

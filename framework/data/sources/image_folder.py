@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from framework.data.batch import DataSpec, Inputs
 from framework.data.dataset import Column, Dataset, Splits
-from framework.data.files.images import decode_image, image_tensor
+from framework.data.files.images import Color, decode_image, image_tensor
 from framework.data.files.paths import existing_folder
 from framework.data.in_memory import ArrayDataset
 from framework.errors import DataError
@@ -29,7 +28,7 @@ def image_folder(
     *,
     path: str,
     size: Count,
-    color: Literal["rgb", "grayscale"] = "rgb",
+    color: Color = "rgb",
     in_memory: bool = False,
 ) -> Splits:
     """JPEG and PNG files in PATH/CLASS/ or PATH/{train,validation,test}/CLASS/.
@@ -94,7 +93,7 @@ class ImageFiles(Dataset):
     """
 
     def __init__(
-        self, files: list[Path], labels: np.ndarray, classes: tuple[str, ...], size: int, color: str
+        self, files: list[Path], labels: np.ndarray, classes: tuple[str, ...], size: int, color: Color
     ) -> None:
         self.files = files
         self.labels = torch.from_numpy(labels)

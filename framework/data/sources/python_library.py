@@ -45,7 +45,10 @@ def python_library(
 def _read(root: Path, domains: dict[str, list[str]]) -> Iterator[tuple[str, Document]]:
     for name, patterns in domains.items():
         for pattern in patterns:
-            files = sorted(root.glob(pattern))
+            try:
+                files = sorted(root.glob(pattern))
+            except (ValueError, NotImplementedError) as error:  # an empty pattern, or one that starts with /
+                raise DataError(f"domain {name}: '{pattern}' is no pattern below {root}: {error}") from error
             if not files:
                 raise DataError(f"domain {name}: no file of {root} matches '{pattern}'")
             for path in files:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from framework.config.schema import OnError
 from framework.data.dataset import Splits
 from framework.data.files.paths import existing_folder
 from framework.data.shards.cache import Cache, byte_count, default_folder
@@ -25,7 +26,7 @@ from framework.registry import register
 
 @register.dataset("webdataset")
 def webdataset(
-    on_error: str,
+    on_error: OnError,
     *,
     path: str,
     train: tuple[str, ...] | str | None = None,

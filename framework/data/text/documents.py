@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import glob
 import io
@@ -13,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path, PurePath
+from typing import Any
 
 from framework.data.files.paths import existing_file
 from framework.errors import DataError
@@ -85,14 +85,14 @@ class Document:
 
 
 def checked_encoding(encoding: str) -> str:
-    """The encoding, if Python knows it.
+    """The encoding, if Python knows it as one of texts.
 
     Raises:
         ValueError: it does not.
     """
     try:
-        codecs.lookup(encoding)
-    except LookupError as error:
+        "a".encode(encoding)
+    except (LookupError, UnicodeError) as error:
         raise ValueError(f"unknown encoding '{encoding}'; utf-8, latin-1 and cp1252 are common") from error
     return encoding
 
@@ -173,6 +173,8 @@ def _rows(file: TextFile, content: str, text: Sequence[str]) -> Iterator[Documen
 
 def _csv_rows(file: TextFile, content: str) -> Iterator[tuple[int, dict[str, str]]]:
     tabs = file.suffix == ".tsv"
+    # a document may be a whole book; the limit is for the process, so it is only raised
+    csv.field_size_limit(max(csv.field_size_limit(), len(content)))
     lines = csv.reader(
         io.StringIO(content, newline=""),
         delimiter="\t" if tabs else ",",
@@ -205,7 +207,21 @@ def _json_rows(file: TextFile, content: str) -> Iterator[tuple[int, dict[str, st
             raise DataError(f"{file}, line {line}: not JSON: {error}") from error
         if not isinstance(row, dict):
             raise DataError(f"{file}, line {line}: expected an object with named values")
-        yield (
-            line,
-            {name: value if isinstance(value, str) else json.dumps(value) for name, value in row.items()},
-        )
+        if "\\ud" in text.lower() and not _is_unicode(row):
+            raise DataError(f"{file}, line {line}: half of a surrogate pair, which stands for no letter")
+        yield line, {name: _text_of(value) for name, value in row.items()}
+
+
+def _is_unicode(row: dict[str, Any]) -> bool:
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _text_of(value: Any) -> str:
+    """A text as it is, nothing for null, JSON for anything else."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)

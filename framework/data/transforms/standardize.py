@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from framework.config.schema import OnError
 from framework.data.dataset import Dataset, Splits
 from framework.data.faults import Reader
 from framework.data.views import single_input, with_inputs
@@ -27,7 +28,7 @@ class Standardize:
         center: subtract the mean; without it only the scale changes.
     """
 
-    on_error: str
+    on_error: OnError
     _: KW_ONLY
     center: bool = True
 

@@ -1,3 +1,4 @@
+import csv
 import json
 import sysconfig
 import zipfile
@@ -122,6 +123,12 @@ def test_rows_are_documents_with_a_column_for_the_domain(tmp_path: Path) -> None
     assert found == {"book": b'g\nh|c\nd"|', "web": b'"a\nb|e\nf|'}
 
 
+def test_a_row_may_be_longer_than_the_limit_of_python(tmp_path: Path) -> None:
+    csv.field_size_limit(131_072)
+    (tmp_path / "t.tsv").write_text(f"text\n{'a' * 150_000}\n")
+    assert read_back(blocks(path=str(tmp_path), length=1000)) == {"t": b"a" * 150_000 + b"|"}
+
+
 def test_long_documents_are_cut_at_line_ends(tmp_path: Path) -> None:
     (tmp_path / "book").write_text("one\ntwo\nthree\nfour is long\n")
     data = component("dataset", "text", path=str(tmp_path), length=9, cut_documents=8)
@@ -159,6 +166,8 @@ def test_a_tokenizer_file(tmp_path: Path) -> None:
         ("a.csv", b'text\nx\n" "\n', {}, r"a\.csv, line 3: empty text"),
         ("a.jsonl", b'{"text": "x"}\n{"text"\n', {}, r"a\.jsonl, line 2: not JSON"),
         ("a.jsonl", b'["x"]\n', {}, r"a\.jsonl, line 1: expected an object"),
+        ("a.jsonl", b'{"text": null}\n', {}, r"a\.jsonl, line 1: empty text"),
+        ("a.jsonl", b'{"text": "\\ud800"}\n', {}, r"a\.jsonl, line 1: half of a surrogate pair"),
         ("a.csv", b"text\nx\n", {"domain_column": "of"}, r"a\.csv, line 2: no column 'of'"),
         ("a.zip", b"PK no", {}, r"a\.zip: not a readable zip archive"),
     ],
@@ -178,6 +187,7 @@ def test_broken_files_are_named_with_the_line(
         ({"path": "no/*.such"}, "no file is there"),
         ({}, "give either path"),
         ({"path": ".", "encoding": "utf8x"}, "unknown encoding 'utf8x'"),
+        ({"path": ".", "encoding": "rot13"}, "unknown encoding 'rot13'"),
         ({"path": ".", "end_token": "x"}, "leave end_token out"),
         ({"path": ".", "tokenizer": "no/such"}, "does not exist"),
     ],

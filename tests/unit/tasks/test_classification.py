@@ -153,6 +153,8 @@ def test_no_samples_give_nan() -> None:
 
 
 def test_options_that_do_not_fit_the_data() -> None:
+    with pytest.raises(ConfigError, match="the data has 1 class; classification needs two or more"):
+        task_for(1)
     with pytest.raises(ConfigError, match="top_k 5 is more than the 3 classes"):
         task_for(3, top_k=[5])
     component = registry.get("task", "classification")
