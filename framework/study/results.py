@@ -121,5 +121,5 @@ def _costs(starts: Sequence[Mapping[str, Any]], num_runs: int) -> dict[str, floa
         SECONDS: sum(known(SECONDS)) if known(SECONDS) else None,
         MEMORY: max(known(MEMORY), default=None),
         DEVICE_MEMORY: max(known(DEVICE_MEMORY), default=None),
-        RUNS: float(num_runs),
+        RUNS: num_runs,
     }
