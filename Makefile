@@ -32,7 +32,7 @@ bench: $(VENV)/ready
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-# what a user needs
+# what a user needs; torch first, which deepspeed's own setup imports
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "framework needs Python 3.11 or newer; this is %d.%d (choose another with make PYTHON=...)" % v[:2])'
 	@echo "setting up $(VENV): about 2 GB, once"

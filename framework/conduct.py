@@ -51,18 +51,7 @@ def conduct(
     outcome: State = "failed"
     reason = ""
     try:
-        _set_status(run, "running", "")
-        reporters.start(_header(run, folder.path, resumed_at))
-        run.report(_run_record(run, resumed_at))
-        logger.info(
-            "rank %d of %d on %s, process %d, starts at step %d of %d",
-            run.world.rank,
-            run.world.size,
-            platform.node(),
-            os.getpid(),
-            run.progress.step,
-            run.progress.num_steps,
-        )
+        _begin(run, folder, reporters, resumed_at)
         with agreement.on_failure():
             ended = fit(run, signals)
             reporters.sync()
@@ -81,28 +70,45 @@ def conduct(
             run.saver.abandon()
         raise
     finally:
-        run.loader.close()
-        if run.world.is_main:
-            record_cost(folder.path, {"seconds": time.monotonic() - run.started, **peak_memory()})
-        _set_status(run, outcome, reason)
-        if outcome in ("finished", "stopped") and run.world.is_main and run.config.run.report:
-            report_at_end(run)
-        try:
-            reporters.close(outcome)
-        except UserError as error:
-            # All records are safe, or there is an earlier error, which must not be hidden behind this one.
-            logger.warning("%s", error)
-    if outcome == "interrupted":
-        if run.world.is_main:
-            logger.warning(
-                "stopped by %s at step %d; run.dir=%s goes on from there",
-                reason,
-                run.progress.step,
-                folder.path,
-            )
-        return EXIT_REQUEUE
-    logger.info("%s at step %d", outcome, run.progress.step)
-    return EXIT_OK
+        _end(run, folder, reporters, outcome, reason)
+    if outcome != "interrupted":
+        logger.info("%s at step %d", outcome, run.progress.step)
+        return EXIT_OK
+    if run.world.is_main:
+        logger.warning(
+            "stopped by %s at step %d; run.dir=%s goes on from there", reason, run.progress.step, folder.path
+        )
+    return EXIT_REQUEUE
+
+
+def _begin(run: Run, folder: Finding, reporters: Reporters, resumed_at: int | None) -> None:
+    _set_status(run, "running", "")
+    reporters.start(_header(run, folder.path, resumed_at))
+    run.report(_run_record(run, resumed_at))
+    logger.info(
+        "rank %d of %d on %s, process %d, starts at step %d of %d",
+        run.world.rank,
+        run.world.size,
+        platform.node(),
+        os.getpid(),
+        run.progress.step,
+        run.progress.num_steps,
+    )
+
+
+def _end(run: Run, folder: Finding, reporters: Reporters, outcome: State, reason: str) -> None:
+    """What every end has in common; it raises nothing that would hide why the run ended."""
+    run.loader.close()
+    if run.world.is_main:
+        record_cost(folder.path, {"seconds": time.monotonic() - run.started, **peak_memory()})
+    _set_status(run, outcome, reason)
+    if outcome in ("finished", "stopped") and run.world.is_main and run.config.run.report:
+        report_at_end(run)
+    try:
+        reporters.close(outcome)
+    except UserError as error:
+        # All records are safe, or there is an earlier error, which must not be hidden behind this one.
+        logger.warning("%s", error)
 
 
 def _run_record(run: Run, resumed_at: int | None) -> Record:

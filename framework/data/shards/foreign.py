@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from framework.data.batch import DataSpec
 from framework.data.shards.content import ShardContent, joined, read_content
 from framework.data.shards.decode import kind_of
 from framework.data.shards.download import Source, is_remote
@@ -138,58 +137,80 @@ def _write(
 ) -> Manifest:
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    names: dict[str, tuple[str, ...]] = {}
-    ids: dict[str, list[np.ndarray]] = {}
-    real = _is_real(found)
-    for place, column in enumerate(["label", *columns]):
-        if place or not real:
-            names[column], ids[column] = _column([one.facts[place] for one in found])
-            if not names[column]:
-                raise DataError(f"no sample has a value of '{columns[place - 1] if place else label}'")
-    if "label" in names and any((part < 0).any() for part in ids["label"]):
-        missing = sum(int((part < 0).sum()) for part in ids["label"])
-        raise DataError(f"{missing} samples have no label ('{label}')")
-    group_column = "label" if not real else next(iter(columns), None)
-    group_names = names[group_column] if group_column else ("all",)
+    is_real = _is_real(found)
+    names, ids = _columns(found, label, columns, is_real)
+    group = next(iter(columns), None) if is_real else "label"
+    group_names = names[group] if group else ("all",)
+    members = ids[group] if group else [np.zeros(len(one.content), np.int64) for one in found]
+    counts = [np.bincount(part[part >= 0], minlength=len(group_names)) for part in members]
     arrays: dict[str, np.ndarray] = {}
     splits: dict[str, Split] = {}
-    counts: dict[str, tuple[int, ...]] = {}
-    first = 0
+    group_counts: dict[str, tuple[int, ...]] = {}
+    start = 0
     for split, paths in files.items():
-        part = slice(first, first + len(paths))
-        first += len(paths)
-        own = found[part]
-        arrays |= {f"{split}/{key}": array for key, array in joined([one.content for one in own]).items()}
+        part = slice(start, start + len(paths))
+        start = part.stop
+        arrays |= {f"{split}/{key}": array for key, array in _arrays(found[part], is_real).items()}
         for column, parts in ids.items():
             arrays[f"{split}/column.{column}"] = compact(np.concatenate(parts[part]), len(names[column]))
-        if real:
-            values = [np.array(one.facts[0].values, np.float32)[one.facts[0].ids] for one in own]
-            arrays[f"{split}/target"] = np.concatenate(values)
-        group_ids = (
-            ids[group_column][part] if group_column else [np.zeros(len(o.content), np.int64) for o in own]
+        shards = tuple(
+            _shard(path, folder, one.content, count)
+            for path, one, count in zip(paths, found[part], counts[part], strict=True)
         )
-        inside = [np.bincount(g[g >= 0], minlength=len(group_names)).tolist() for g in group_ids]
-        counts[split] = tuple(np.sum(inside, axis=0).tolist())
-        shards = [
-            Shard(
-                file=_file(path, folder), bytes=one.content.bytes, sha256=one.content.sha256,
-                samples=len(one.content), groups=tuple(count),
-            )
-            for path, one, count in zip(paths, own, inside, strict=True)
-        ]  # fmt: skip
-        splits[split] = Split(samples=sum(shard.samples for shard in shards), shards=tuple(shards))
-    spec = DataSpec(field.shape, None if real else len(names["label"]))
+        splits[split] = Split(samples=sum(shard.samples for shard in shards), shards=shards)
+        group_counts[split] = tuple(np.sum(counts[part], axis=0).tolist())
     manifest = Manifest(
         inputs={"": field},
         input_shape=field.shape,
-        classes=None if spec.num_classes is None else names["label"],
+        classes=None if is_real else names["label"],
         num_tokens=256 if field.kind == "text" else None,
         columns=names,
-        origins={"label" if not real else "target": label},
-        groups=Groups(columns=(group_column,) if group_column else (), names=group_names, counts=counts),
+        origins={"target" if is_real else "label": label},
+        groups=Groups(columns=(group,) if group else (), names=group_names, counts=group_counts),
         splits=splits,
     )
     return write_index(folder, arrays, manifest)
+
+
+def _columns(
+    found: Sequence[Found], label: str, columns: Sequence[str], is_real: bool
+) -> tuple[dict[str, tuple[str, ...]], dict[str, list[np.ndarray]]]:
+    """Names of the values of each metadata column, and ids into them for each shard.
+
+    Raises:
+        DataError: a column has no value at all, or a sample has no label.
+    """
+    names: dict[str, tuple[str, ...]] = {}
+    ids: dict[str, list[np.ndarray]] = {}
+    for place, (column, origin) in enumerate([("label", label), *zip(columns, columns, strict=True)]):
+        if place == 0 and is_real:
+            continue
+        names[column], ids[column] = _column([one.facts[place] for one in found])
+        if not names[column]:
+            raise DataError(f"no sample has a value of '{origin}'")
+    missing = sum(int((part < 0).sum()) for part in ids.get("label", ()))
+    if missing:
+        raise DataError(f"{missing} samples have no label ('{label}')")
+    return names, ids
+
+
+def _arrays(found: Sequence[Found], is_real: bool) -> dict[str, np.ndarray]:
+    """The places of the inputs of one split and, where they are real numbers, its targets."""
+    arrays = joined([one.content for one in found])
+    if is_real:
+        values = [np.array(one.facts[0].values, np.float32)[one.facts[0].ids] for one in found]
+        arrays["target"] = np.concatenate(values)
+    return arrays
+
+
+def _shard(path: str, folder: Path, content: ShardContent, counts: np.ndarray) -> Shard:
+    return Shard(
+        file=_file(path, folder),
+        bytes=content.bytes,
+        sha256=content.sha256,
+        samples=len(content),
+        groups=tuple(counts.tolist()),
+    )
 
 
 def _is_real(found: Sequence[Found]) -> bool:
