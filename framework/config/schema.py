@@ -127,6 +127,9 @@ class TrainConfig(Section):
     """Average the weights; null does not."""
     sam: SamConfig | None = None
     """Take gradients at the worst point near the weights; null takes them at the weights."""
+    reset_optimizer_after: Count | None = None
+    """Steps after which the optimizer forgets its moments, once: DomainBed does so when the warm-up of a
+    penalty ends; null never."""
     weight_decay_on: Literal["all", "matrices"] = "all"
     """Which parameters decay: all, or only those with two or more dimensions (no biases, no norms)."""
     max_skipped: Natural = 5

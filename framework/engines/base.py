@@ -86,6 +86,11 @@ class Engine(ABC):
     def zero_grad(self) -> None:
         """Forget the accumulated gradient."""
 
+    def forget_moments(self) -> None:
+        """Forget what the optimizer keeps of earlier gradients; options and rates stay."""
+        # On shards as without: the optimizer makes its state at the next step, as it did at the first.
+        self.optimizer.state.clear()
+
     def gather(self, columns: dict[str, Tensor]) -> dict[str, Tensor]:
         """Concatenate every rank's rows (equally many on each), rank after rank, the same on all."""
         return gather_rows(columns, self.world)

@@ -22,7 +22,8 @@ class VREx(Policy):
     the batch holds. Its gradient by R_g is [1 + 2 penalty (R_g - mean R)] / groups, which divided by the
     group's samples is the weight. It is negative for groups that are easier than the mean by more than
     1 / (2 penalty): the method unlearns them on purpose. DomainBed (facebookresearch/DomainBed,
-    `algorithms.py`) has the same penalty; it also resets Adam when the warm-up ends, which a policy cannot.
+    `algorithms.py`) has the same penalty; it also makes a new Adam when the warm-up ends, which is
+    `train.reset_optimizer_after`.
 
     Args:
         penalty: weight of the variance; 0 is ERM on balanced groups. DomainBed's is 10.

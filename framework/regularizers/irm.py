@@ -29,7 +29,8 @@ class IRM(Regularizer):
 
     Args:
         penalty: lambda, the factor of the penalty.
-        anneal_steps: steps at the start with another factor. DomainBed also resets Adam after them.
+        anneal_steps: steps at the start with another factor. DomainBed also makes a new Adam after them,
+            which is `train.reset_optimizer_after`.
         anneal_penalty: the factor in those steps.
         estimator: `halves` multiplies the means of every second sample and of the others; `square` squares
             the mean of all, as in the authors' code; its expectation is too large by that mean's variance.

@@ -113,8 +113,10 @@ def build_engine(
     """The engine, which calls for model and optimizer when and where it wants them.
 
     Raises:
-        ConfigError: model, penalties or SAM do not fit it.
+        ConfigError: model, penalties or SAM do not fit it, or the optimizer has more to forget than moments.
     """
+    if config.train.reset_optimizer_after is not None:
+        _check_reset(config, policy)
 
     def make_model() -> nn.Module:
         _seed_everything(config.seed)
@@ -143,6 +145,18 @@ def build_engine(
         )
         raise ConfigError([Problem("train.sam", message)])
     return engine
+
+
+def _check_reset(config: RunConfig, policy: Policy) -> None:
+    """Refuse to forget the state of an optimizer that cannot do without."""
+    message = ""
+    if policy.extrapolation is not None:
+        message = f"the half steps of {config.policy.name} keep the parameters themselves in the optimizer"
+    fresh = registry.build("optimizer", config.optimizer, parameters=[nn.Parameter(torch.zeros(1))])
+    if fresh.state:
+        message = f"optimizer {config.optimizer.name} begins with a state, and would miss it"
+    if message:
+        raise ConfigError([Problem("train.reset_optimizer_after", message)])
 
 
 def build_selector(config: RunConfig, task: Task) -> Selector:

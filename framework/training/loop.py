@@ -69,6 +69,8 @@ def advance(run: Run, signals: StopSignal) -> None:
     batch = next(run.loader)
     _tell_left_out(run, progress.step + 1)
     run.schedule.apply(run.engine.optimizer, progress.step)
+    if progress.step == run.config.train.reset_optimizer_after:
+        run.engine.forget_moments()
     run.step.gather.signals = signals
     result = run.step(batch)
     progress.step += 1

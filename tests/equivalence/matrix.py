@@ -38,6 +38,7 @@ POLICIES = {
     "irm": [
         "policy={name: vrex, penalty: 0, anneal_steps: 0}",
         "regularizers=[{name: irm, penalty: 5, anneal_steps: 4}]",
+        "train.reset_optimizer_after=4",
     ],
     "frr": ["policy=rgd", "regularizers=[{name: frr, penalty: 0.1}]"],
     "cvar_later": ["policy={name: deferred, step: 8, base: {name: cvar, alpha: 0.5, regularization: 0.1}}"],

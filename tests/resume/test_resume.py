@@ -49,7 +49,13 @@ CASES = {
         "train.ema={decay: 0.8}",
         "batch.micro=16",
     ],
-    "warm-up of a penalty": ["regularizers=[{name: irm, penalty: 5, anneal_steps: 10}]", "policy=rgd"],
+    "warm-up of a penalty": [
+        "regularizers=[{name: irm, penalty: 5, anneal_steps: 5}]",
+        "policy=rgd",
+        "optimizer=adam",
+        # where the first of the stops comes, and so the checkpoint
+        "train.reset_optimizer_after=5",
+    ],
     "bf16": ["engine.precision=bf16", "policy=rgd", "policy.normalization=mean_one", "optimizer=adagrad"],
     "balanced, topic CVaR": ["policy=group_dro_btl", "data.sampling.name=group_balanced", "optimizer=adam"],
     "groups of one sample": ["policy=also", "data.policy_groups=sample", "policy.pi_reg=uniform"],

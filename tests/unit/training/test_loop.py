@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from framework.__main__ import main
 from framework.checkpoint.store import CheckpointStore
+from framework.errors import ConfigError
 from framework.run_folder import read_status
 from framework.training.guards import StopSignal
 from framework.training.loop import advance
@@ -192,3 +193,34 @@ def test_a_group_per_sample_trains(tmp_path: Path) -> None:
     assert float(moved.sum()) == pytest.approx(1.0)
     assert moved.max() > 1.1 * moved.min() > 0
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
+def test_a_reset_optimizer_is_a_new_one(tmp_path: Path) -> None:
+    options = ["optimizer=adam", "optimizer.lr=0.01", "evaluate.every_epochs=null", "train.steps=12"]
+    reset = assembled(tmp_path, [*options, "train.reset_optimizer_after=4"])
+    plain, never = assembled(tmp_path, options), assembled(tmp_path, options)
+    with StopSignal() as signals:
+        for step in range(7):
+            if step == 4:
+                plain.engine.optimizer = torch.optim.Adam(plain.engine.model.parameters(), lr=0.01)
+            for run in (reset, plain, never):
+                advance(run, signals)
+    for found, expected, other in zip(
+        *(run.engine.model.parameters() for run in (reset, plain, never)), strict=True
+    ):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+        assert (found - other).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["policy=also"], "half steps of also keep the parameters"),
+        (["optimizer=adagrad"], "begins with a state"),
+    ],
+)
+def test_an_optimizer_that_cannot_forget_is_refused(
+    overrides: list[str], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=f"train.reset_optimizer_after.*{message}"):
+        assembled(tmp_path, [*overrides, "train.reset_optimizer_after=4"])
