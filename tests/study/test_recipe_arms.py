@@ -46,7 +46,7 @@ ARMS = """\
 plain: [policy=erm]
 twice:
   recipe: twice.yaml
-  overrides: [again:data.sampling.up_weight=2]
+  overrides: [again:train.steps=1500, again:data.sampling.up_weight=2]
 """
 
 
@@ -75,7 +75,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_stopped_in_a_phase_it_goes_on_to_the_numbers_of_the_recipe_alone(verb: Verb) -> None:
-    words = ["seeds=[3]", "train.steps=300", "evaluate.every_epochs=10", "jobs=2", "out=study"]
+    words = ["seeds=[3]", "train.steps=20", "evaluate.every_epochs=10", "jobs=2", "out=study"]
     runs = Path("study/twice/seed-3")
 
     def interrupt() -> None:
@@ -99,7 +99,7 @@ def test_stopped_in_a_phase_it_goes_on_to_the_numbers_of_the_recipe_alone(verb: 
 
     # The same by hand: the comparison's words go under the recipe's, the arm's over them.
     Path("twice.yaml").write_text(RECIPE.replace("digits_spurious", "tiny.yaml"))
-    changes = ["again:data.sampling.up_weight=2", "again:train.steps=300", *words[2:3], "seed=3"]
+    changes = ["again:data.sampling.up_weight=2", "again:train.steps=1500", *words[2:3], "seed=3"]
     assert verb("recipe", "conf=twice.yaml", *changes, "out=alone")[0] == 0
     for phase in ("identify", "again"):
         assert records(runs / phase) == records(Path("alone", phase))
