@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -12,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from framework.data.batch import Inputs
 from framework.engines.base import EngineSettings
 from framework.engines.precision import DEFAULT_LOSS_SCALE, LossScaleOptions, Precision
+from framework.engines.shares import share_out
 from framework.engines.torch_engine import TorchEngine
 from framework.registry import register
 
@@ -60,6 +62,10 @@ class DdpEngine(TorchEngine):
 
     def backward(self, losses: Tensor, weights: Tensor) -> None:
         super().backward(losses, weights * self.gradient_factor)
+
+    def state_dict(self) -> dict[str, Any]:
+        names = dict(self.model.named_parameters(remove_duplicate=False))
+        return share_out(super().state_dict(), names, self.world)
 
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from framework.engines.base import EngineSettings
 from framework.engines.deepspeed_config import generate
 from framework.engines.deepspeed_setup import check_model, check_optimizer, load_deepspeed
 from framework.engines.precision import LossScaleOptions, Precision
+from framework.engines.shares import share_out
 from framework.engines.torch_engine import TorchEngine
 from framework.errors import ConfigError, Problem
 
@@ -69,6 +70,10 @@ class DeepSpeedEngine(TorchEngine):
     def step(self) -> None:
         self.parallel.step()
         self.after_step()
+
+    def state_dict(self) -> dict[str, Any]:
+        names = dict(self.model.named_parameters(remove_duplicate=False))
+        return share_out(super().state_dict(), names, self.world)
 
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:

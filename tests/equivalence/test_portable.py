@@ -82,9 +82,10 @@ def test_every_pair(options: list[str], source: tuple[str, int], tmp_path: Path)
     assert product(options, [source], tmp_path) == []
 
 
-def test_sharded_engines_write_their_share_and_gather_nothing(tmp_path: Path) -> None:
-    sizes = run_ranks(saved_without_gathering, 2, ADAMW, ["fsdp", "zero1", "zero3"], tmp_path)
-    for engine in ("fsdp", "zero1", "zero3"):
+def test_every_rank_writes_its_share_and_nothing_is_gathered(tmp_path: Path) -> None:
+    engines = ["ddp", "fsdp", "zero0", "zero1", "zero3"]
+    sizes = run_ranks(saved_without_gathering, 2, ADAMW, engines, tmp_path)
+    for engine in engines:
         total = tensors(newest(tmp_path / engine))
         assert sum(own[engine] for own in sizes) == total
         assert all(0.4 * total < own[engine] < 0.6 * total for own in sizes), (engine, sizes, total)
