@@ -76,8 +76,13 @@ def inspected(folder: Path) -> dict[str, object]:
             step()  # type: ignore[operator]
 
         run.engine.optimizer.step = counted  # type: ignore[method-assign, assignment]
-        run.step(next(run.loader))
+        measured: list[object] = []
+        parallel.optimizer.get_grad_norm_direct = measured.append
+        result = run.step(next(run.loader))
         found[f"calls {stage}"] = calls
+        if stage:
+            told = float(parallel.get_global_grad_norm())
+            found[f"norm {stage}"] = (measured, told == float(result.gradient_norm) > 0)
     found["linear"] = torch.nn.functional.linear is linear
     found["built"] = compatible["deepspeed_shm_comm"]
     return found
@@ -91,6 +96,8 @@ def test_what_a_stage_has_inside(tmp_path: Path) -> None:
         assert found[f"same optimizer {stage}"] is True
     # once per parameter group (stages 1, 2) or part of one (stage 3)
     assert [found[f"calls {stage}"] for stage in range(4)] == [1, 2, 2, 2]
+    # DeepSpeed clips by the norm that it is told, and does not measure it again
+    assert [found[f"norm {stage}"] for stage in (1, 2, 3)] == [([], True)] * 3
     assert found["linear"] is True
     assert found["built"] is False
 
