@@ -23,10 +23,6 @@ Predicted, from the published results and an independent miniature:
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,7 +31,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.studies.markov_texts import DOMAINS, LENGTH, write_texts
+from tests.studies.doremi_runs import Numbers, alpha, excess, recipe, settings
+from tests.studies.markov_texts import DOMAINS, write_texts
 
 SEEDS = range(10)
 RAW = """
@@ -53,7 +50,6 @@ phases:
     overrides: [data.sampling.name=weighted]
     takes: {{data.sampling.weights: proxy.policy_state}}
 """
-Numbers = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -62,40 +58,6 @@ class Outcome:
 
     alpha: Mapping[str, Numbers]
     excess: Mapping[str, Numbers]
-
-
-def recipe(conf: str, out: Path, words: list[str]) -> None:
-    command = [sys.executable, "-m", "framework", "recipe", f"conf={conf}", *words, f"out={out}"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-
-
-def settings(texts: Path, seed: int) -> list[str]:
-    return [
-        f"data.source={{name: text, path: {texts}, length: {LENGTH}}}",
-        "data.splits.validation=0.02",
-        "data.splits.seed=0",
-        f"seed={seed}",
-        "train.epochs=null",
-        "train.steps=250",
-        "batch.size=32",
-        "evaluate.every_epochs=null",
-        "evaluate.final=[test]",
-        "reporting=quiet",
-        "run.report=false",
-        "callbacks=[]",
-    ]
-
-
-def alpha(run: Path) -> Numbers:
-    state = json.loads((run / "artifacts" / "policy_state.json").read_text())
-    return dict(zip(state["groups"], state["weights"], strict=True))
-
-
-def excess(run: Path) -> Numbers:
-    """Test loss above the entropy, by domain."""
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    final = next(record for record in records if record.get("final") and record["split"] == "test")
-    return {group["name"]: group["loss"] - DOMAINS[group["name"]].entropy for group in final["groups"]}
 
 
 def outcome(folder: Path, seed: int) -> Outcome:

@@ -19,6 +19,7 @@ from framework.config.load import load
 from framework.data.build import build_data
 from framework.data.group_weights import read_weights
 from framework.data.randomness import generator
+from framework.training.assemble import assemble
 from tests.distributed import run_ranks
 from tests.tiny import comparable, write
 
@@ -140,12 +141,19 @@ def test_the_last_layer_is_the_mean_of_balanced_regressions(run: Path, tmp_path:
     assert [group["accuracy"] for group in final["groups"]] == pytest.approx(by_group)
 
 
-def test_several_ranks_give_the_same_bits(tmp_path: Path) -> None:
-    conf = tmp_path / "words.yaml"
-    conf.write_text(LANGUAGE)
-    run = tmp_path / "run"
-    assert main([f"conf={conf}", f"run.dir={run}", "evaluate.batch_size=7"]) == 0
-    assert main(["produce", str(run), "losses", "per=token"]) == 0
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A language model's run, with its losses."""
+    folder = tmp_path_factory.mktemp("reference")
+    (folder / "words.yaml").write_text(LANGUAGE)
+    words = [f"conf={folder}/words.yaml", f"run.dir={folder}/run", "evaluate.batch_size=7"]
+    assert main(words) == 0
+    assert main(["produce", f"{folder}/run", "losses", "per=token"]) == 0
+    return folder / "run"
+
+
+def test_several_ranks_give_the_same_bits(reference: Path, tmp_path: Path) -> None:
+    conf, run = reference.with_name("words.yaml"), reference
     alone = np.load(run / "artifacts" / "losses.npy")
     run_ranks(_produce, 2, [str(run), "losses", "per=token", f"out={tmp_path}/two.npy"])
     assert np.array_equal(np.load(tmp_path / "two.npy"), alone)
@@ -159,6 +167,23 @@ def test_several_ranks_give_the_same_bits(tmp_path: Path) -> None:
     assert main([*words, f"resume={run}"]) == 0
     final = next(r for r in comparable(tmp_path / "again" / "metrics.jsonl") if r.get("final"))
     assert alone[counted].astype(np.float64).mean() == pytest.approx(final["token_loss"], rel=1e-6)
+
+
+def test_a_model_has_no_excess_over_its_own_losses(reference: Path) -> None:
+    """A token beside its place, anywhere between the file and the proxy's batches, would show here."""
+    column = f"{{name: extra_column, column: token_baseline_loss, path: {reference}/artifacts/losses.npy}}"
+    words = ["policy=doremi", "data.sampling.name=group_balanced", f"data.transforms=[{column}]"]
+    proxy = assemble(load(str(reference.with_name("words.yaml")), words).config)
+    proxy.engine.model.load_state_dict(exported(reference, "best"))
+    seen = set()
+    with torch.no_grad():
+        for batch, _ in zip(proxy.loader, range(20), strict=False):
+            for micro in batch.micros:
+                columns = proxy.task.columns(proxy.engine.forward(micro.inputs), micro)
+                assert columns["excess_loss"].abs().max() < 1e-5
+                assert columns["baseline_loss"].min() > 0
+                seen.update(micro.index.tolist())
+    assert len(seen) > 20
 
 
 def _produce(words: Sequence[str]) -> None:
