@@ -45,6 +45,7 @@ def check(sections: Sections, world_size: int) -> Iterator[Problem]:
     match sections:
         case {"data": DataConfig() as data}:
             yield from _shares(data)
+            yield from _group_columns(data)
 
 
 def _length(train: TrainConfig) -> Iterator[Problem]:
@@ -90,6 +91,14 @@ def _selection(evaluate: EvaluateConfig, select: SelectConfig) -> Iterator[Probl
         measured = ", ".join(evaluate.splits) or "none"
         message = f"'{select.split}' is not measured during training; evaluate.splits has {measured}"
         yield Problem("select.split", message)
+
+
+def _group_columns(data: DataConfig) -> Iterator[Problem]:
+    for key, columns in (("groups", data.groups), ("policy_groups", data.policy_groups)):
+        if isinstance(columns, list):
+            for number, name in enumerate(columns):
+                if name in columns[:number]:
+                    yield Problem(f"data.{key}.{number}", f"the column '{name}' is named twice")
 
 
 def _shares(data: DataConfig) -> Iterator[Problem]:

@@ -121,6 +121,7 @@ CASES = [
         ("data.policy_groups=3",),
     ),
     Case("list item", ("data.groups.1", "must be text; got 7", "run.yaml:11"), "data: {groups: [label, 7]}"),
+    Case("groups twice", ("data.groups.1", "'label' is named twice"), "data: {groups: [label, label]}"),
     Case("text for a list", ("data.groups", "must be a list", '"label"'), "data: {groups: label}"),
     Case("scalar for a section", ("train", "must be a section", "got 3", "run.yaml:11"), "train: 3"),
     Case("list for a section", ("batch", "must be a section", "got a list"), "batch: [64]"),
