@@ -30,7 +30,9 @@ format: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python tools/bench_step.py
 
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
+# on all cores, where pip uses one; a file for another Python fails, and is not needed
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
 # what a user needs; torch first, which deepspeed's own setup imports
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -39,12 +41,14 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch
 	$(PIP) -e '.[deepspeed,huggingface,sweep]'
+	$(COMPILE)
 	touch $@
 
 # and what the tests need beside it
 $(VENV)/ready: $(VENV)/installed
 	@echo "adding what the tests need: about 1 GB, once"
 	$(PIP) -e '.[dev]'
+	$(COMPILE)
 	touch $@
 
 clean:
