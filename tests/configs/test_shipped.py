@@ -57,17 +57,22 @@ NARROW = ["model.width=16", "batch.size=2"]
 SMALL_BIRDS = ["data.source.size=32", "data.workers=0"]
 REGRESSION = ["task=regression", "select.metric=worst_group_loss"]
 LANGUAGE = ["task=language_modeling", "model=transformer_lm", "select.metric=perplexity"]
-# a few files of Python's library
-TOPICS = ["data=python_library", "data.source.domains={json: [json/*.py], codecs: [encodings/cp125*.py]}"]
+FEW_TOKENS = ["data.source.max_tokens=20000"]
+LIBRARY = ["data=python_library", *FEW_TOKENS]
 COMPANIONS = {
     "fashion_mnist_longtail.yaml": ANY_CONTENT,
     "data/fashion_mnist": ANY_CONTENT,
     "paper/waterbirds.yaml": SMALL_BIRDS,
     "data/diabetes": REGRESSION,
+    "lm_python.yaml": FEW_TOKENS,
+    "recipe/doremi_text.yaml": FEW_TOKENS,
     "lm_domains.yaml": ["model.layers=1", "model.heads=2", *NARROW],
     "data/lm_domains": [*LANGUAGE, *NARROW],
-    "data/mixture_python_library": LANGUAGE,
-    "data/python_library": LANGUAGE,
+    "data/mixture_python_library": [
+        *LANGUAGE,
+        *(f"data.source.sources.{name}.max_tokens=20000" for name in ("prose", "code")),
+    ],
+    "data/python_library": [*LANGUAGE, *FEW_TOKENS],
     "data/snli_negation": ["model=text_transformer"],
     "data/snli_shards": ["model=text_transformer"],
     "data/waterbirds": SMALL_BIRDS,
@@ -79,7 +84,7 @@ COMPANIONS = {
     "model/resnet50": NARROW,
     "model/resnet50_pretrained": ["data=waterbirds", *SMALL_BIRDS],
     "model/text_transformer": ["data=snli_negation"],
-    "model/transformer_lm": [*LANGUAGE, *TOPICS],
+    "model/transformer_lm": [*LANGUAGE, *LIBRARY],
     # a table whose twelfth column is called what the policy asks for
     "policy/doremi": [
         "data=adult",
@@ -89,7 +94,7 @@ COMPANIONS = {
     ],
     "model/vit_base": FOR_DIGITS,
     "model/vit_small": FOR_DIGITS,
-    "task/language_modeling": [*LANGUAGE, *TOPICS],
+    "task/language_modeling": [*LANGUAGE, *LIBRARY],
     "task/regression": ["data=diabetes", "policy=erm", "select.metric=worst_group_loss"],
 }
 PLUGINS = {
@@ -127,7 +132,7 @@ def test_every_file_is_an_experiment_or_an_option_of_a_known_group() -> None:
     assert {path.suffix for path in FILES} == {".yaml"}
     unknown = {Path(option).parent.as_posix() for option in OPTIONS} - set(BASES)
     assert not unknown, f"add a base experiment for {unknown} to BASES"
-    strangers = set(COMPANIONS) - set(EXPERIMENTS) - set(OPTIONS)
+    strangers = set(COMPANIONS) - set(EXPERIMENTS) - set(RECIPES) - set(OPTIONS)
     assert not strangers, f"COMPANIONS names files that do not exist: {strangers}"
 
 
@@ -145,7 +150,7 @@ def test_recipe(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert main(["recipe", f"conf={name}", "dry=true"]) == 0, capsys.readouterr().out
         assert len(capsys.readouterr().out.splitlines()) == 3
         return
-    few = ["train.epochs=null", "train.steps=3"]
+    few = ["train.epochs=null", "train.steps=3", *COMPANIONS.get(name, [])]
     assert main(["recipe", f"conf={name}", *few, f"out={tmp_path}/recipe"]) == 0, capsys.readouterr().out
     assert "difference" in (tmp_path / "recipe" / "recipe.md").read_text()
 
