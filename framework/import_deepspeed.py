@@ -14,7 +14,7 @@ from framework.checkpoint.deepspeed.read import read_deepspeed
 from framework.checkpoint.store import CheckpointStore
 from framework.config.load import LoadedConfig
 from framework.config.schema import RunConfig
-from framework.errors import CheckpointError
+from framework.errors import CheckpointError, UserError
 from framework.registry import registry
 from framework.training.assemble import Run, assemble
 
@@ -59,12 +59,14 @@ def import_deepspeed(
         update={"engine": registry.get("engine", "single").model(name="single")}
     )
     run = assemble(config)
+    if step > run.progress.num_steps:
+        raise UserError(f"--step {step} is beyond the run's end: it has {run.progress.num_steps} steps")
     with run.engine.true_point():
         parts = {name: part.state_dict() for name, part in run.stateful().items()}
     try:
         engine = parts["engine"]
         weights = fit_weights(content, engine["model"], partial=partial)
-        state = _moments(content, engine, config) if moments else {}
+        state = _moments(content, engine, config, partial=partial) if moments else {}
     except CheckpointError as error:
         raise CheckpointError(f"{source}: {error}") from error
     engine["model"] = weights
@@ -81,10 +83,12 @@ def import_deepspeed(
     )
 
 
-def _moments(content: Content, engine: Mapping[str, Any], config: RunConfig) -> dict[str, Any]:
+def _moments(
+    content: Content, engine: Mapping[str, Any], config: RunConfig, *, partial: bool
+) -> dict[str, Any]:
     trained = [name for group in engine["optimizer"]["groups"] for name in group["parameters"]]
-    own = {name: engine["model"][name] for name in trained}
-    return fit_moments(content, own, _kept_by(config), config.optimizer.name)
+    kept, optimizer = _kept_by(config), config.optimizer.name
+    return fit_moments(content, engine["model"], trained, kept, optimizer, partial=partial)
 
 
 def _kept_by(config: RunConfig) -> dict[str, Any]:

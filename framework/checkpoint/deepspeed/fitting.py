@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -79,22 +79,36 @@ def fit_weights(content: Content, model: Mapping[str, Tensor], *, partial: bool)
 
 
 def fit_moments(
-    content: Content, trained: Mapping[str, Tensor], expected: Mapping[str, Any], optimizer: str
+    content: Content,
+    model: Mapping[str, Tensor],
+    trained: Collection[str],
+    expected: Mapping[str, Any],
+    optimizer: str,
+    *,
+    partial: bool,
 ) -> dict[str, dict[str, Any]]:
-    """The optimizer's state by name, of those parameters that have one in `content`.
+    """The optimizer's state by name; empty if `content` has none at all.
 
     Args:
         content: what was read.
-        trained: the parameters that the optimizer moves, by name.
+        model: the model's own tensors, as for `fit_weights`.
+        trained: the names of the parameters that the optimizer moves.
         expected: what the optimizer keeps of a parameter after its first step; only the kinds count.
         optimizer: its name, for the message.
+        partial: leave out parameters of which `content` has no moments.
 
     Raises:
-        CheckpointError: the moments are of another optimizer.
+        CheckpointError: the moments are of another optimizer, or not of all these parameters.
     """
+    states = {_place(model[name]): state for name, state in content.moments.items() if name in model}
+    without = [name for name in trained if _place(model[name]) not in states]
+    if content.moments and without and not partial:
+        lines = _listed(without, lambda name: "has no moments in the folder")
+        advice = "--names partial lets them begin anew, --moments drop all of them"
+        raise CheckpointError("\n  ".join(["it does not fit the optimizer:", *lines, advice]))
     fitted: dict[str, dict[str, Any]] = {}
-    for name, own in trained.items():
-        state = content.moments.get(name)
+    for name in trained:
+        state = states.get(_place(model[name]))
         if state is None:
             continue
         if state.keys() != expected.keys():
@@ -103,12 +117,14 @@ def fit_moments(
                 f" {', '.join(sorted(expected)) or 'nothing'}: choose the optimizer that wrote it, or take"
                 " the weights alone with --moments drop"
             )
-        fitted[name] = {key: _like(value, expected[key], own) for key, value in state.items()}
+        fitted[name] = {key: _like(value, expected[key], model[name], name) for key, value in state.items()}
     return fitted
 
 
-def _like(value: Any, kind: Any, parameter: Tensor) -> Any:
+def _like(value: Any, kind: Any, parameter: Tensor, name: str) -> Any:
     if isinstance(kind, Tensor) and kind.dim():
+        if not isinstance(value, Tensor) or value.numel() != parameter.numel():
+            raise CheckpointError(f"the moments of {name} do not have one number per element")
         return value.reshape(parameter.shape).to(kind.dtype)
     return torch.tensor(float(value), dtype=kind.dtype) if isinstance(kind, Tensor) else type(kind)(value)
 

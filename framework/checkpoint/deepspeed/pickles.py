@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,11 @@ def read_pickle(path: Path) -> Any:
         except FileNotFoundError:
             raise CheckpointError(f"{path} is missing") from None
         except pickle.UnpicklingError as error:
-            others = ", ".join(sorted(get_unsafe_globals_in_checkpoint(path)))
+            others = "something else"
+            with suppress(RuntimeError, ValueError, pickle.UnpicklingError):
+                others = ", ".join(sorted(get_unsafe_globals_in_checkpoint(path))) or others
             raise CheckpointError(
-                f"{path} is refused: beside tensors and plain values it holds {others or 'something else'},"
+                f"{path} is refused: beside tensors and plain values it holds {others},"
                 " and a pickle of such a thing can run code when it is loaded. If you trust the file, load it"
                 " with torch.load(weights_only=False) and save it again without them"
             ) from error

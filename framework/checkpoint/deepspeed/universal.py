@@ -32,6 +32,8 @@ def read_universal(folder: Path) -> Content:
             path.stem: _value(read_pickle(path)) for path in sorted((folder / PARAMETERS / name).glob("*.pt"))
         }
         tensors[name] = values.pop(FP32)
+        if not isinstance(tensors[name], Tensor):
+            raise TypeError(f"{name}/{FP32}.pt holds no tensor")
         if values:
             moments[name] = values if step is None else {"step": step, **values}
     models = read_model_states(folder)

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from framework.__main__ import main
 from framework.checkpoint.checkpoint import open_checkpoint
+from framework.checkpoint.deepspeed.content import Content
+from framework.checkpoint.deepspeed.fitting import fit_moments, fit_weights
 from framework.checkpoint.deepspeed.write import export_deepspeed
 from framework.parallel.world import World
 from tests.equivalence.portable_cases import walk
@@ -129,12 +132,24 @@ def test_a_pickle_that_would_run_code_is_refused(
         ),
         ([*ADAMW, "--rename", "a:b:c"], "--rename takes OLD:NEW"),
         ([*ADAMW, "--step", "x"], "--step must be a number of steps"),
+        ([*ADAMW, "--step", "13"], "--step 13 is beyond the run's end: it has 12 steps"),
     ],
 )
 def test_what_does_not_fit_is_refused(
     ours: Path, options: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert expected in refused(capsys, words(tmp_path, ours / "out", *options))
+
+
+def test_moments_of_some_parameters_alone_are_told(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zero = exported / "global_step3_universal" / "zero"
+    for key in ("exp_avg", "exp_avg_sq", "step"):
+        (zero / "1.bias" / f"{key}.pt").unlink()
+    assert "1.bias: has no moments in the folder" in refused(capsys, words(tmp_path, exported, *ADAMW))
+    assert main(words(tmp_path, exported, *ADAMW, "--names", "partial")) == 0
+    assert "4 of 4 tensors and the moments of 3 parameters" in capsys.readouterr().out
 
 
 def test_damage_is_refused(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,3 +183,18 @@ def test_exports_that_zero_could_not_go_on_from_are_refused(
     assert torch.load(folder / "zero" / "3.bias" / "step.pt", weights_only=True) == 3
     capsys.readouterr()
     assert "is there already" in refused(capsys, export)
+
+
+def test_a_tied_parameter_may_go_by_its_other_name() -> None:
+    model = nn.Module()
+    model.first, model.second = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)
+    model.second.weight = model.first.weight
+    weights, moment = torch.rand(3, 3), torch.rand(9)
+    content = Content("", 1, {"second.weight": weights}, {"second.weight": {"step": 2, "exp_avg": moment}})
+    own = model.state_dict()
+    fitted = fit_weights(content, own, partial=False)
+    assert all(torch.equal(fitted[name], weights) for name in ("first.weight", "second.weight"))
+    kept = {"step": torch.tensor(1.0), "exp_avg": torch.zeros(2, 3)}
+    state = fit_moments(content, own, ["first.weight"], kept, "adam", partial=False)
+    assert torch.equal(state["first.weight"]["exp_avg"], moment.view(3, 3))
+    assert torch.equal(state["first.weight"]["step"], torch.tensor(2.0))
