@@ -125,8 +125,9 @@ def _key_path(location: tuple[str | int, ...], data: Any, kind: str) -> tuple[tu
         last = number == len(location) - 1
         if isinstance(data, dict) and data.get("name") == part and not (last and kind == "extra_forbidden"):
             continue
-        inside = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
-        if inside:
+        # A list that is too short lacks what the location names.
+        keys = data if isinstance(data, dict) else range(len(data)) if isinstance(data, list) else ()
+        if part in keys:
             path.append(part)
             data = data[part]
         elif last and kind == "missing":

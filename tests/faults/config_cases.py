@@ -122,6 +122,8 @@ CASES = [
     ),
     Case("list item", ("data.groups.1", "must be text; got 7", "run.yaml:11"), "data: {groups: [label, 7]}"),
     Case("groups twice", ("data.groups.1", "'label' is named twice"), "data: {groups: [label, label]}"),
+    Case("too few in a list", ("optimizer.betas.1", "needs a value", CLI), "", ("optimizer.betas=[0.9]",)),
+    Case("too many in a list", ("optimizer.betas", "at most 2"), "", ("optimizer.betas=[0.9, 0.99, 0.999]",)),
     Case("text for a list", ("data.groups", "must be a list", '"label"'), "data: {groups: label}"),
     Case("scalar for a section", ("train", "must be a section", "got 3", "run.yaml:11"), "train: 3"),
     Case("list for a section", ("batch", "must be a section", "got a list"), "batch: [64]"),
