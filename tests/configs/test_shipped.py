@@ -144,6 +144,7 @@ def test_experiment(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str
     two_steps(tmp_path, *words)
 
 
+@pytest.mark.usefixtures("fork_server")
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if name in LARGE_RECIPES:

@@ -20,6 +20,8 @@ from framework.__main__ import main
 from framework.run_folder import read_environments, read_status
 from tests.tiny import comparable, write
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 Compare = Callable[..., tuple[int, str, str]]
 #: seconds that no healthy run comes near
 LONG = 200

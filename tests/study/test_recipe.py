@@ -18,6 +18,8 @@ from framework.run_folder import read_environments, read_status
 from tests.processes import command, weights
 from tests.tiny import comparable, write
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 Recipe = Callable[..., tuple[int, str, str]]
 TEXT = """\
 name: twice

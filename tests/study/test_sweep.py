@@ -21,6 +21,8 @@ from tests import postgresql
 from tests.processes import command, finish
 from tests.tiny import comparable, write
 
+pytestmark = pytest.mark.usefixtures("fork_server")
+
 Sweep = Callable[..., tuple[int, str, str]]
 SPACE = ["optimizer.lr=log(1e-3,1)", "model.hidden=choice([8],[16])"]
 SHORT = ["train.steps=12", "select.metric=accuracy"]
