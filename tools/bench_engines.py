@@ -2,8 +2,7 @@
 
 Every engine runs in two processes of its own, one thread each. There the framework and a bare loop around
 the same engine take turns, block by block; ratios are medians over the rounds of the ratio within a round.
-Beside it stand the ratio of the fastest rounds and that of CPU seconds, which another program's load
-disturbs less.
+Beside the ratio of times stands that of CPU seconds, which another program's load disturbs less.
 
     python tools/bench_engines.py
     python tools/bench_engines.py --only speed --engines ddp fsdp --rounds 40
@@ -226,11 +225,9 @@ def print_speed(engines: list[str], rounds: int) -> None:
             ratios, cpu = ([own[kind] / other[kind] for own, other in pairs] for kind in (0, 1))
             low, middle, high = statistics.quantiles(ratios, n=4)
             bare = statistics.median(seconds for seconds, _ in found["bare"]) / steps * 1e3
-            fastest = min(found["framework"])[0] / min(found["bare"])[0]
             print(
                 f"  {engine:<14s} bare {bare:7.1f} ms   {verdict(middle, LIMIT[model])}"
-                f"   quartiles {low:.3f} to {high:.3f}   fastest {fastest:.3f}"
-                f"   CPU {statistics.median(cpu):.3f}",
+                f"   quartiles {low:.3f} to {high:.3f}   CPU {statistics.median(cpu):.3f}",
                 flush=True,
             )
 
