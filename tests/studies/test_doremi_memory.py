@@ -1,7 +1,7 @@
 """DoReMi over a reference that has learnt its text by heart.
 
 The domains of `test_doremi_markov`, a thirty-second of their text, and references of 1,000 steps: each line
-of noise comes some thirty times. Nothing of noise can be learnt but by heart, and a loss on training text
+of noise comes some forty times. Nothing of noise can be learnt but by heart, and a loss on training text
 that is below the entropy is an excess that no proxy can catch up with.
 
 Predicted before any of it ran: the reference of the last step has a smaller loss of noise on training text
