@@ -32,7 +32,7 @@ ARMS = {
     "label_noise": "study/label_noise",
 }
 #: the same with options of their own to choose from
-TUNED = ["groups_tuned", "classes_tuned"]
+TUNED = ["groups_tuned", "classes_tuned", "outliers_tuned"]
 OPTIONS = [str(f.with_suffix("")) for f in FILES if str(f.parent) not in (*RUN_FILES, "recipe", "arms")]
 
 #: group -> a small experiment that any of its options fits into, as far as COMPANIONS does not say more

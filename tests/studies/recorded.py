@@ -40,8 +40,8 @@ class Row:
 
 
 def tuned() -> list[str]:
-    """The run files of the tables whose arms had options of their own to choose from."""
-    command = r"^    python -m framework compare conf=(\S+) arms=\S+_tuned "
+    """The run files of the tables whose arms had options of their own to choose from, on bundled data."""
+    command = r"^    python -m framework compare conf=((?!study/compas)\S+) arms=\S+_tuned "
     return re.findall(command, _PAGE.read_text(encoding="utf-8"), re.M)
 
 
