@@ -31,7 +31,8 @@ class Losses(Artifact):
 
     Args:
         per: what has a loss.
-        checkpoint: the selected or the last one.
+        checkpoint: the selected or the last one; a model that has passed over its text many times knows it
+            by heart at the end, and its losses no longer say what can be learnt.
     """
 
     def __init__(self, *, per: Literal["sample", "token"] = "sample", checkpoint: Which = "best") -> None:
