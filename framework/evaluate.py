@@ -11,6 +11,7 @@ from framework.config.load import LoadedConfig
 from framework.errors import CheckpointError, ConfigError, Problem
 from framework.evaluation.evaluate import evaluate
 from framework.files import writing
+from framework.naming import listed
 from framework.parallel.collectives import on_main
 from framework.parallel.process_group import process_group
 from framework.parallel.world import World
@@ -54,7 +55,7 @@ def _measure(loaded: LoadedConfig, folder: Path, split: str, world: World) -> Re
     run = assemble(loaded.config, world=world)
     run.loader.close()
     if split not in run.data.splits:
-        message = f"there is no split '{split}' in this data (one of: {', '.join(run.data.splits)})"
+        message = f"there is no split '{split}' in this data{listed(run.data.splits)}"
         raise ConfigError([Problem("split", message)])
     store = CheckpointStore(folder / CHECKPOINTS)
     checkpoint = store.load(BEST if store.marked(BEST) is not None else LATEST)

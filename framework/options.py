@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
@@ -25,9 +23,3 @@ def _as_text(value: object) -> object:
 
 #: what classes and columns are called; YAML may leave out the quotes of a number
 Name = Annotated[str, BeforeValidator(_as_text)]
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """`; did you mean X?` for the valid name closest to `name`, or an empty string."""
-    matches = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
-    return f"; did you mean {matches[0]}?" if matches else ""

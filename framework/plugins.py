@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from framework.errors import PluginError
-from framework.options import nearest
+from framework.naming import nearest
 from framework.paths import is_file
 from framework.registry import registry
 

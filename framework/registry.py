@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, create_model
 from pydantic_core import core_schema
 
 from framework.errors import ConfigError, PluginError, Problem
-from framework.options import nearest
+from framework.naming import listed, nearest
 from framework.signature import read_signature
 
 Target = TypeVar("Target", bound=Callable[..., Any])
@@ -174,7 +174,7 @@ class Registry:
         self.load(kind)
         if name not in self._components[kind]:
             message = f"unknown {kind} '{name}'{nearest(name, self._components[kind])}"
-            raise ConfigError([Problem(kind, f"{message} (one of: {', '.join(self.names(kind))})")])
+            raise ConfigError([Problem(kind, f"{message}{listed(self.names(kind))}")])
         return self._components[kind][name]
 
     def build(self, kind: str, config: ComponentConfig, **supplied: Any) -> Any:
@@ -187,7 +187,7 @@ class Register:
 
     def __getattr__(self, kind: str) -> Callable[[str], Callable[[Target], Target]]:
         if kind not in KINDS:
-            raise AttributeError(f"no kind '{kind}'{nearest(kind, KINDS)} (one of: {', '.join(KINDS)})")
+            raise AttributeError(f"no kind '{kind}'{nearest(kind, KINDS)}{listed(KINDS)}")
 
         def name_it(name: str) -> Callable[[Target], Target]:
             def add(target: Target) -> Target:

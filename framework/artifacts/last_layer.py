@@ -18,7 +18,8 @@ from framework.config.schema import RunConfig
 from framework.data.batch import Batch
 from framework.data.randomness import generator
 from framework.errors import DataError, TrainingError
-from framework.options import Count, Positive, nearest
+from framework.naming import nearest
+from framework.options import Count, Positive
 from framework.registry import register
 
 if TYPE_CHECKING:

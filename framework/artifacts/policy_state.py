@@ -9,7 +9,7 @@ from framework.artifacts.base import Artifact, Which
 from framework.config.schema import RunConfig
 from framework.data.group_weights import write_weights
 from framework.errors import TrainingError
-from framework.options import nearest
+from framework.naming import nearest
 from framework.registry import register, registry
 
 if TYPE_CHECKING:

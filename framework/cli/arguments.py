@@ -9,9 +9,9 @@ from pathlib import Path
 from framework import plugins
 from framework.config.load import LoadedConfig, load
 from framework.config.schema import RunConfig
-from framework.config.sources import available, listed
+from framework.config.sources import available
 from framework.errors import UserError
-from framework.options import nearest
+from framework.naming import listed, nearest
 from framework.parallel.world import World
 from framework.run_folder import is_run_folder
 

@@ -32,8 +32,9 @@ from framework.cli.arguments import Arguments, parse
 from framework.cli.output import console
 from framework.cli.study_options import is_dry, number, place, seeds
 from framework.config.provenance import COMMAND_LINE
-from framework.config.sources import available, listed
+from framework.config.sources import available
 from framework.errors import EXIT_OK, ConfigError, Problem, UserError
+from framework.naming import listed
 from framework.parallel.world import World
 
 #: options of the command; everything else is part of the configuration

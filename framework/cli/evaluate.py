@@ -15,7 +15,7 @@ from framework.cli.arguments import parse, run_folder, starts_processes
 from framework.cli.output import console
 from framework.config.checks import SPLITS
 from framework.errors import EXIT_OK, UserError
-from framework.options import nearest
+from framework.naming import listed, nearest
 
 
 def main(words: Sequence[str]) -> int:
@@ -27,7 +27,7 @@ def main(words: Sequence[str]) -> int:
         raise UserError("evaluate takes a run folder and split=NAME: a run is as it was trained")
     split = arguments.overrides[0].removeprefix("split=") if arguments.overrides else "test"
     if split not in SPLITS:
-        raise UserError(f"there is no split '{split}'{nearest(split, SPLITS)} (one of: {', '.join(SPLITS)})")
+        raise UserError(f"there is no split '{split}'{nearest(split, SPLITS)}{listed(SPLITS)}")
     folder = run_folder(arguments.names[0])
     from framework.config.load import load
     from framework.parallel.world import World

@@ -20,7 +20,7 @@ from typing import get_args
 
 from framework.cli.arguments import Arguments, parse, run_folder
 from framework.errors import EXIT_OK, UserError
-from framework.options import nearest
+from framework.naming import nearest
 
 
 def main(words: Sequence[str]) -> int:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from framework.cli.arguments import Arguments, parse
 from framework.errors import EXIT_OK, UserError
-from framework.options import nearest
+from framework.naming import nearest
 
 _USAGE = "import FOLDER conf=FILE [key=value ...] --out DIR"
 

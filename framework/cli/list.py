@@ -22,7 +22,7 @@ from framework.cli.output import console
 from framework.config.text import scalar
 from framework.config.types import type_text
 from framework.errors import EXIT_OK, UserError
-from framework.options import nearest
+from framework.naming import listed, nearest
 from framework.registry import KINDS, Component, registry
 
 
@@ -33,7 +33,7 @@ def main(words: Sequence[str]) -> int:
     arguments.load_plugins()
     kind, name = (*arguments.names, "", "")[:2]
     if kind and kind not in KINDS:
-        raise UserError(f"unknown kind '{kind}'{nearest(kind, KINDS)} (one of: {', '.join(KINDS)})")
+        raise UserError(f"unknown kind '{kind}'{nearest(kind, KINDS)}{listed(KINDS)}")
     out = console()
     if name:
         _print_options(out, registry.get(kind, name))

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, get_args
 from framework.cli.arguments import Arguments, parse
 from framework.cli.output import console
 from framework.errors import EXIT_OK, EXIT_USER, ConfigError, UserError
-from framework.options import nearest
+from framework.naming import nearest
 
 if TYPE_CHECKING:
     from framework.data.shards.manifest import Manifest

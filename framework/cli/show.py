@@ -16,7 +16,7 @@ from framework.config.load import LoadedConfig
 from framework.config.provenance import walk
 from framework.config.text import lines
 from framework.errors import EXIT_OK, UserError
-from framework.options import nearest
+from framework.naming import nearest
 
 MAX_COLUMN = 56
 

@@ -34,8 +34,9 @@ from framework.cli.arguments import parse
 from framework.cli.output import console
 from framework.cli.study_options import is_dry, number, place, seeds
 from framework.config.provenance import COMMAND_LINE
-from framework.config.sources import available, listed
+from framework.config.sources import available
 from framework.errors import EXIT_OK, ConfigError, Problem, UserError
+from framework.naming import listed
 from framework.parallel.world import World
 from framework.study import grid
 from framework.study.sweep import space as spaces

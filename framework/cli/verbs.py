@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from framework.errors import UserError
+from framework.naming import listed, nearest
 
 DEFAULT_VERB = "train"
 
@@ -53,10 +54,8 @@ def overview() -> str:
 
 def unknown_verb(word: str) -> UserError:
     """The error for a first word that is neither a verb nor `key=value`."""
-    from framework.options import nearest  # imports pydantic, which `--help` does not need
-
     if word.startswith("-"):
         return UserError(f"unknown option {word}{nearest(word, ['--help', '--version'])}")
     if word.endswith((".yaml", ".yml")) or "/" in word:
         return UserError(f"unknown verb '{word}'; to train this file write conf={word}")
-    return UserError(f"unknown verb '{word}'{nearest(word, VERBS)} (one of: {', '.join(VERBS)})")
+    return UserError(f"unknown verb '{word}'{nearest(word, VERBS)}{listed(VERBS)}")

@@ -15,7 +15,7 @@ from framework.config.schema import (
     TrainConfig,
 )
 from framework.errors import ConfigError, Problem
-from framework.options import nearest
+from framework.naming import listed, nearest
 
 SPLITS = ("train", "validation", "test")
 
@@ -77,7 +77,7 @@ def _split_names(evaluate: EvaluateConfig) -> Iterator[Problem]:
     for key, names in (("splits", evaluate.splits), ("final", evaluate.final)):
         for number, name in enumerate(names):
             if name not in SPLITS:
-                message = f"there is no split '{name}'{nearest(name, SPLITS)} (one of: {', '.join(SPLITS)})"
+                message = f"there is no split '{name}'{nearest(name, SPLITS)}{listed(SPLITS)}"
                 yield Problem(f"evaluate.{key}.{number}", message)
 
 

@@ -16,9 +16,9 @@ from hydra.types import RunMode
 
 from framework.config.document import Document, first_line, read
 from framework.config.overrides import Overrides
-from framework.config.sources import SearchPath, listed
+from framework.config.sources import SearchPath
 from framework.errors import Problem
-from framework.options import nearest
+from framework.naming import listed, nearest
 
 #: the name of each document and the dotted key that it lands at
 Order = tuple[tuple[str, str], ...]

@@ -14,9 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from framework.config.document import first_line
 from framework.config.provenance import COMMAND_LINE, Origins
-from framework.config.sources import SearchPath, listed
+from framework.config.sources import SearchPath
 from framework.errors import Problem
-from framework.options import nearest
+from framework.naming import listed, nearest
 
 
 @dataclass(frozen=True)

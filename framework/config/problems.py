@@ -14,9 +14,8 @@ from pydantic_core import ErrorDetails
 
 from framework.config.fields import model_at
 from framework.config.provenance import Origins
-from framework.config.sources import listed
 from framework.errors import Problem
-from framework.options import nearest
+from framework.naming import listed, nearest
 
 MAX_SHOWN = 60
 MAX_PATH_WIDTH = 40

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from framework.errors import ConfigError, Problem
-from framework.options import nearest
+from framework.naming import listed, nearest
 from framework.paths import is_file, is_folder
 from framework.run_folder.same_run import CONFIG
 
@@ -124,9 +124,3 @@ def shown(path: Path) -> str:
     """`path` as messages print it: relative to the working directory when it is below."""
     resolved, here = path.resolve(), Path.cwd()
     return str(resolved.relative_to(here)) if resolved.is_relative_to(here) else str(resolved)
-
-
-def listed(names: Iterable[str], label: str = "one of") -> str:
-    """` (one of: a, b)`, or nothing when there are none."""
-    text = ", ".join(names)
-    return f" ({label}: {text})" if text else ""

@@ -24,7 +24,7 @@ from framework.data.splits import make_splits
 from framework.data.unfitted import fit
 from framework.data.weighted_order import WeightedOrder
 from framework.errors import ConfigError, DataError, Problem
-from framework.options import nearest
+from framework.naming import listed, nearest
 from framework.registry import registry
 
 #: groups that a description names
@@ -87,7 +87,7 @@ class Data:
             ConfigError: there is no such split.
         """
         if split not in self.splits:
-            offer = nearest(split, self.splits) or f" (one of: {', '.join(self.splits)})"
+            offer = nearest(split, self.splits) or f"{listed(self.splits)}"
             raise ConfigError([Problem("evaluate.splits", f"the data has no split '{split}'{offer}")])
         dataset = self.splits[split]
         known = self.quarantine.faults[split] if self.quarantine is not None else None

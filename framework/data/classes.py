@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from framework.data.dataset import Dataset
-from framework.options import nearest
+from framework.naming import nearest
 
 
 def class_ids(dataset: Dataset, names: Sequence[str]) -> list[int]:

@@ -13,7 +13,7 @@ import numpy as np
 from framework.data.files.paths import existing_file
 from framework.errors import ConfigError, DataError, Problem
 from framework.files import replace_file, to_json, writing
-from framework.options import nearest
+from framework.naming import nearest
 
 _KEY = "data.sampling.weights"
 

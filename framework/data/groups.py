@@ -9,7 +9,7 @@ import numpy as np
 
 from framework.data.dataset import Column, Dataset, Splits, joint_names
 from framework.errors import ConfigError, DataError, Problem
-from framework.options import nearest
+from framework.naming import nearest
 
 OTHER = "other"
 _NO_VALUE = "(no value)"

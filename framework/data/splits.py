@@ -8,7 +8,7 @@ from framework.config.schema import SplitConfig
 from framework.data.dataset import Dataset, Splits
 from framework.data.randomness import generator
 from framework.errors import ConfigError, DataError, Problem
-from framework.options import nearest
+from framework.naming import nearest
 
 #: values with too few samples that a message names
 _MAX_NAMED = 5

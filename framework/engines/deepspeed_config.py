@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from framework.errors import ConfigError, Problem
-from framework.options import nearest
+from framework.naming import nearest
 
 #: Top-level keys a user may add. DeepSpeed itself takes any key and ignores those it does not know.
 ALLOWED = frozenset(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from framework.errors import CheckpointError, ConfigError, Problem
 from framework.evaluation.averages import is_maximized
-from framework.options import nearest
+from framework.naming import listed, nearest
 from framework.tasks.base import Task
 
 WORST = "worst_group_"
@@ -59,7 +59,7 @@ class Selector:
         names = sorted(available)
         if self.metric not in names:
             message = f"unknown metric '{self.metric}'{nearest(self.metric, names)}"
-            raise ConfigError([Problem("select.metric", f"{message} (one of: {', '.join(names)})")])
+            raise ConfigError([Problem("select.metric", f"{message}{listed(names)}")])
 
     def consider(self, record: Mapping[str, Any], step: int) -> bool:
         """Whether the evaluation `record` of `step` is the best so far; NaN and null never are.

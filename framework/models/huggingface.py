@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from framework.data.batch import DataSpec, Inputs
 from framework.models.pretrained import load_pretrained, read_config
 from framework.models.transformers_extra import import_transformers, quiet
-from framework.options import nearest
+from framework.naming import nearest
 from framework.registry import register
 
 Head = Literal["auto", "image", "sequence", "pooled"]

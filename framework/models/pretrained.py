@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from framework.models.transformers_extra import quiet
-from framework.options import nearest
+from framework.naming import nearest
 from framework.paths import expanded, is_folder
 
 

@@ -17,7 +17,7 @@ from framework.config.provenance import COMMAND_LINE
 from framework.config.schema import RunConfig
 from framework.config.sources import GROUPS
 from framework.errors import ConfigError, Problem
-from framework.options import nearest
+from framework.naming import nearest
 from framework.study.named_arms import Axis, NamedArm
 from framework.study.words import Written
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from framework.checkpoint.deepspeed.content import Content
 from framework.errors import CheckpointError
-from framework.options import nearest
+from framework.naming import nearest
 
 #: faults of one kind that are listed before the rest is counted
 _SHOWN = 20

@@ -8,7 +8,7 @@ from framework.checkpoint.deepspeed.content import Content
 from framework.checkpoint.deepspeed.universal import PARAMETERS, read_universal
 from framework.checkpoint.deepspeed.zero import read_zero
 from framework.errors import CheckpointError
-from framework.options import nearest
+from framework.naming import nearest
 
 #: the files in which DeepSpeed names the newest checkpoint of a folder
 LATEST, LATEST_UNIVERSAL = "latest", "latest_universal"

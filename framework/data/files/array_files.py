@@ -12,7 +12,7 @@ import numpy as np
 
 from framework.data.files.paths import existing_file
 from framework.errors import DataError
-from framework.options import nearest
+from framework.naming import nearest
 
 #: third byte of an idx file -> type of its numbers, which are big-endian
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

@@ -10,7 +10,7 @@ import numpy as np
 from framework.data.dataset import Column
 from framework.data.hub.load import Rows
 from framework.errors import DataError
-from framework.options import nearest
+from framework.naming import nearest
 
 ColumnKind = Literal["image", "text", "numbers", "other"]
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from framework.data.files.paths import existing_file
 from framework.errors import DataError, UserError
-from framework.options import nearest
+from framework.naming import nearest
 from framework.paths import expanded, is_folder
 
 #: suffix of a file -> the library's reader

@@ -14,7 +14,8 @@ from framework.data.files.images import Color, decode_image, image_tensor
 from framework.data.files.paths import existing_folder
 from framework.data.in_memory import ArrayDataset
 from framework.errors import DataError
-from framework.options import Count, nearest
+from framework.naming import nearest
+from framework.options import Count
 from framework.paths import as_text
 from framework.registry import register
 

@@ -14,7 +14,8 @@ from framework.data.dataset import Column, Splits
 from framework.data.files.tables import numbers, read_table, texts
 from framework.data.raw_table import Encoding, MissingValues, RawTable
 from framework.errors import DataError
-from framework.options import Count, Finite, Name, nearest
+from framework.naming import nearest
+from framework.options import Count, Finite, Name
 from framework.paths import expanded
 from framework.registry import register
 

@@ -12,7 +12,8 @@ from framework.data.text.blocks import Documents
 from framework.data.text.documents import Document, TextFile, checked_encoding, find_files, read_documents
 from framework.data.text.tokenizer import Tokenizer, compact, make_tokenizer
 from framework.errors import DataError
-from framework.options import Count, nearest
+from framework.naming import nearest
+from framework.options import Count
 from framework.paths import as_text, expanded
 from framework.registry import register
 

@@ -13,7 +13,8 @@ from framework.data.text.documents import Document, checked_encoding, find_files
 from framework.data.text.padded import PaddedTexts, padded
 from framework.data.text.tokenizer import compact, make_tokenizer
 from framework.errors import DataError
-from framework.options import Count, Name, nearest
+from framework.naming import nearest
+from framework.options import Count, Name
 from framework.registry import register
 
 

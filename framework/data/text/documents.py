@@ -16,7 +16,7 @@ from typing import Any
 
 from framework.data.files.paths import existing_file
 from framework.errors import DataError
-from framework.options import nearest
+from framework.naming import nearest
 from framework.paths import expanded, is_folder
 
 _ROWS = (".tsv", ".csv", ".jsonl")

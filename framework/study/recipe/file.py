@@ -17,7 +17,7 @@ from framework.config.provenance import Origins
 from framework.config.schema import Section
 from framework.config.sources import locate, recipes, shown
 from framework.errors import ConfigError, Problem
-from framework.options import nearest
+from framework.naming import listed, nearest
 from framework.registry import KINDS, ComponentConfig, Of, registry
 from framework.study.words import Written, typed
 
@@ -168,7 +168,7 @@ def _fault_of_source(source: str, phase: str, made: dict[str, list[str]], phases
     if not dot:
         return f"must be PHASE.ARTIFACT; got {source}"
     if giver not in phases:
-        return f"there is no phase '{giver}'{nearest(giver, phases)} (one of: {', '.join(phases)})"
+        return f"there is no phase '{giver}'{nearest(giver, phases)}{listed(phases)}"
     if giver not in made:
         what = "the phase itself" if giver == phase else f"phase {giver}, which comes later"
         return f"{source} is of {what}; a phase takes what an earlier one makes"

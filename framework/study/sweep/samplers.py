@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from framework.errors import Problem, UserError
-from framework.options import nearest
+from framework.naming import listed, nearest
 from framework.study.sweep.space import Choices, Parameter, Range
 
 try:
@@ -46,10 +46,10 @@ def check_names(sampler: str, pruner: str, problems: list[Problem]) -> None:
     """Add a problem for each name that Optuna does not have."""
     offered = [*_samplers(), *_ALIASES]
     if sampler not in offered:
-        message = f"there is no '{sampler}'{nearest(sampler, offered)} (one of: {', '.join(_samplers())})"
+        message = f"there is no '{sampler}'{nearest(sampler, offered)}{listed(_samplers())}"
         problems.append(Problem("sampler", message, "command line"))
     if pruner not in PRUNERS:
-        message = f"there is no '{pruner}'{nearest(pruner, PRUNERS)} (one of: {', '.join(PRUNERS)})"
+        message = f"there is no '{pruner}'{nearest(pruner, PRUNERS)}{listed(PRUNERS)}"
         problems.append(Problem("pruner", message, "command line"))
 
 

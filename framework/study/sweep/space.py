@@ -10,9 +10,9 @@ from pathlib import Path
 
 from framework.config.document import read as read_document
 from framework.config.provenance import COMMAND_LINE
-from framework.config.sources import SearchPath, listed, locate
+from framework.config.sources import SearchPath, locate
 from framework.errors import Problem
-from framework.options import nearest
+from framework.naming import listed, nearest
 from framework.study import grid
 
 #: what a value can be searched in
