@@ -62,7 +62,10 @@ def _rename(text: str | None) -> dict[str, str]:
     pairs = [pair.split(":") for pair in text.split(",")]
     if any(len(pair) != 2 for pair in pairs):
         raise UserError(f"--rename takes OLD:NEW, or several of them with commas between, not '{text}'")
-    return dict(pairs)
+    renamed = dict(pairs)
+    if len(renamed) < len(pairs):
+        raise UserError(f"--rename gives one beginning twice: '{text}'")
+    return renamed
 
 
 def _choice(arguments: Arguments, flag: str, choices: Sequence[str]) -> str:

@@ -21,8 +21,11 @@ def renamed(content: Content, prefixes: Mapping[str, str]) -> Content:
     """`content` with the beginnings of names exchanged: of several that fit, the longest.
 
     Raises:
-        CheckpointError: two parameters would have one name.
+        CheckpointError: no name begins so, or two parameters would have one name.
     """
+    unused = [old for old in prefixes if not any(name.startswith(old) for name in content.tensors)]
+    if unused:
+        raise CheckpointError(f"--rename {unused[0]}:{prefixes[unused[0]]}: no name there begins with it")
 
     def new(name: str) -> str:
         fitting = [old for old in prefixes if name.startswith(old)]
@@ -47,7 +50,7 @@ def fit_weights(content: Content, model: Mapping[str, Tensor], *, partial: bool)
         partial: keep the model's own values where `content` has none, and leave out what it has beyond.
 
     Raises:
-        CheckpointError: names or shapes differ; all of them in one message.
+        CheckpointError: names, shapes or the values of tied parameters differ; all of them in one message.
     """
     tied: dict[tuple[int, torch.Size], Tensor] = {}
     for name, own in model.items():
@@ -63,16 +66,18 @@ def fit_weights(content: Content, model: Mapping[str, Tensor], *, partial: bool)
     elif len(unknown) == len(content.tensors):
         problems.append("not one name is the model's")
     fitted: dict[str, Tensor] = {}
-    shapes: dict[str, str] = {}
+    faults: dict[str, str] = {}
     for name, own in model.items():
         value = content.tensors.get(name, tied.get(_place(own)))
         if value is None:
             fitted[name] = own
-        elif _fits(value, own):
-            fitted[name] = value.reshape(own.shape).to(own.dtype)
+        elif not _fits(value, own):
+            faults[name] = f"has shape {tuple(value.shape)} there, {tuple(own.shape)} in the model"
+        elif not torch.equal(value.flatten(), tied.get(_place(own), value).flatten()):
+            faults[name] = "is one parameter with another name in the model, and not equal to it there"
         else:
-            shapes[name] = f"has shape {tuple(value.shape)} there, {tuple(own.shape)} in the model"
-    problems += _listed(list(shapes), shapes.__getitem__)
+            fitted[name] = value.reshape(own.shape).to(own.dtype)
+    problems += _listed(list(faults), faults.__getitem__)
     if problems:
         raise CheckpointError("it does not fit the model of this configuration:\n  " + "\n  ".join(problems))
     return fitted

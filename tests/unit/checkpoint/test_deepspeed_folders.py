@@ -16,6 +16,7 @@ from framework.checkpoint.checkpoint import open_checkpoint
 from framework.checkpoint.deepspeed.content import Content
 from framework.checkpoint.deepspeed.fitting import fit_moments, fit_weights
 from framework.checkpoint.deepspeed.write import export_deepspeed
+from framework.errors import CheckpointError
 from framework.parallel.world import World
 from tests.equivalence.portable_cases import walk
 from tests.equivalence.test_zero import apart
@@ -131,6 +132,8 @@ def test_a_pickle_that_would_run_code_is_refused(
             "--names must be all or partial, not 'partly'; did you mean partial?",
         ),
         ([*ADAMW, "--rename", "a:b:c"], "--rename takes OLD:NEW"),
+        ([*ADAMW, "--rename", "1.:a,1.:b"], "--rename gives one beginning twice"),
+        ([*ADAMW, "--rename", "modle.:,1.:2."], "--rename modle.:: no name there begins with it"),
         ([*ADAMW, "--step", "x"], "--step must be a number of steps"),
         ([*ADAMW, "--step", "13"], "--step 13 is beyond the run's end: it has 12 steps"),
     ],
@@ -198,3 +201,6 @@ def test_a_tied_parameter_may_go_by_its_other_name() -> None:
     state = fit_moments(content, own, ["first.weight"], kept, "adam", partial=False)
     assert torch.equal(state["first.weight"]["exp_avg"], moment.view(3, 3))
     assert torch.equal(state["first.weight"]["step"], torch.tensor(2.0))
+    untied = Content("", 1, {"first.weight": weights, "second.weight": weights + 1}, {})
+    with pytest.raises(CheckpointError, match=r"second.weight: is one parameter .* not equal"):
+        fit_weights(untied, own, partial=False)
