@@ -130,6 +130,8 @@ def build_engine(
 
     def make_optimizer(named: list[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
         groups = split_decay(named, config.train.weight_decay_on)
+        if not any(group["params"] for group in groups):
+            raise ConfigError([Problem("model.name", f"model {config.model.name} has nothing to train")])
         base: torch.optim.Optimizer = registry.build("optimizer", config.optimizer, parameters=groups)
         if policy.extrapolation is None:
             return base

@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from framework.__main__ import main
 from framework.data.batch import DataSpec
 from framework.errors import ConfigError, UserError
-from framework.registry import registry
+from framework.registry import register, registry
+from tests.registrations import rolled_back
+from tests.tiny import write
 
 IMAGES = DataSpec((1, 8, 8), 10)
 TABLE = DataSpec((64,), 10)
@@ -169,3 +173,15 @@ def test_without_transformers(monkeypatch: pytest.MonkeyPatch, options: dict[str
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError, match=r"pip install framework\[huggingface\]"):
         build(IMAGES, **options)
+
+
+def test_a_model_without_anything_to_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with rolled_back():
+
+        @register.model("frozen")
+        def frozen(spec: DataSpec) -> nn.Module:
+            """All of it is fixed."""
+            return nn.Linear(64, 10).requires_grad_(False)
+
+        assert main(["check", f"conf={write(tmp_path)}", "model={name: frozen}"]) == 2
+    assert "model frozen has nothing to train" in capsys.readouterr().err
