@@ -140,6 +140,9 @@ def _is_told(cost: str, result: Result) -> bool:
 
 def _split(results: Sequence[Result]) -> str:
     """The test split where every run measured it, else the last one that all did."""
+    without = [str(result.folder) for result in results if not result.final]
+    if without:
+        raise UserError(f"{without[0]} has no final evaluation (evaluate.final) in its metrics.jsonl")
     common = [split for split in results[0].final if all(split in result.final for result in results)]
     if not common:
         raise UserError("the runs have no final evaluation of a split in common (evaluate.final)")

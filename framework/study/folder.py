@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from framework.errors import ConfigError, UserError
 from framework.files import replace_file, to_json, writing
@@ -52,21 +52,28 @@ def opened(
 
     Raises:
         ConfigError: it holds another study, is in use or is no study's folder.
-        UserError: it cannot be written.
+        UserError: it cannot be written, or the file is damaged.
     """
     if folder.exists() and not (folder / file).exists() and (not folder.is_dir() or _holds(folder)):
-        refuse(f"{folder} is not empty and not the folder of a {kind}: choose another one")
+        raise ConfigError(f"{folder} is not empty and not the folder of a {kind}: choose another one")
     saved = _read(folder / file, kind)
     if saved is not None:
-        check(saved)
+        try:
+            check(saved)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{folder / file} does not say what a {kind} is ({type(error).__name__}: {error}): put it"
+                " back as it was written, or delete the folder"
+            ) from error
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            refuse(f"another process runs the {kind} in {folder}; wait for it or end it")
+        except BlockingIOError as error:
+            message = f"another process runs the {kind} in {folder}; wait for it or end it"
+            raise ConfigError(message) from error
         with writing(folder / file):
             replace_file(folder / file, [to_json(dict(content))])
         yield
@@ -103,7 +110,7 @@ def _read(path: Path, kind: str) -> dict[str, Any] | None:
 def _check(folder: Path, saved: Mapping[str, Any], plan: Plan) -> None:
     """More arms and seeds go on; anything else would mix two studies."""
     if "arms" not in saved:
-        refuse(f"{folder} holds a sweep: choose another study=NAME or out=DIR")
+        raise ConfigError(f"{folder} holds a sweep: choose another study=NAME or out=DIR")
     changed = [
         f"{key}: {_shown(saved.get(key))} there, {_shown(value)} now"
         for key, value in plan.identity().items()
@@ -118,7 +125,7 @@ def _check(folder: Path, saved: Mapping[str, Any], plan: Plan) -> None:
         changed.append(f"the first arm: {next(iter(saved['arms']))} there, {next(iter(arms))} now")
     if changed:
         listed = "".join(f"\n    {line}" for line in changed)
-        refuse(
+        raise ConfigError(
             f"{folder} holds another study: choose another study=NAME or out=DIR, put the command back (arms"
             f" and seeds may be added), or delete the folder. What differs:{listed}"
         )
@@ -126,8 +133,3 @@ def _check(folder: Path, saved: Mapping[str, Any], plan: Plan) -> None:
 
 def _shown(value: Any) -> str:
     return " ".join(map(str, value)) or "nothing" if isinstance(value, list) else str(value)
-
-
-def refuse(message: str) -> NoReturn:
-    """Raises ConfigError."""
-    raise ConfigError(message)

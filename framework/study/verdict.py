@@ -71,7 +71,8 @@ def notes(comparison: Comparison, data: Mapping[str, Any]) -> list[str]:
         if comparison.is_paired and not any(test.difference.wilcoxon_p is not None for test in tests):
             least = min((test.difference.wilcoxon_min_p or 1.0) for test in tests)
             lines.append(
-                f"Wilcoxon's signed-rank test is left out: with so few pairs its smallest p is {least:.3g}"
+                "Wilcoxon's signed-rank test is left out: with so few pairs that differ its smallest p is"
+                f" {least:.3g}"
                 + (f", times {len(tests)} arms" if len(tests) > 1 else "")
                 + f", so it cannot reach {ALPHA}."
             )

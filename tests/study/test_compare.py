@@ -91,6 +91,15 @@ def test_arms_and_seeds_are_run_compared_and_saved(compare: Compare) -> None:
     assert "optimizer.lr: 0.1 there, 0.2 now" in err
     assert "choose another study=NAME" in err
 
+    # A file that somebody edited is told, not taken for another study.
+    written = (study / "study.json").read_text()
+    for key, value in (("arms", []), ("seeds", 3), ("seeds", None)):
+        (study / "study.json").write_text(json.dumps({**json.loads(written), key: value}))
+        code, _, err = compare(*words, "seeds=3")
+        assert code == 2
+        assert "study.json does not say what a study is" in err
+    (study / "study.json").write_text(written)
+
     # The same from the run folders: arms by what differs, the first one is the one to compare with.
     folders = [str(study / arm / f"seed-{seed}") for arm in ("erm", "group_dro") for seed in range(3)]
     code, _, err = compare(*folders, "out=again")

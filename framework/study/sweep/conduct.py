@@ -104,7 +104,8 @@ class Conductor:
     def _fill(self) -> bool:
         """Start what can be started; whether nothing is left to do."""
         running = self._processes.running
-        for course in self._courses:
+        # A run that another process has completed ends its course here.
+        for course in [*self._courses]:
             if course.run not in running:
                 self._start(course)
         while len(self._courses) < self._jobs and time.monotonic() >= self._next_ask:

@@ -11,11 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from framework.errors import EXIT_FAILED, EXIT_OK, EXIT_REQUEUE
+from framework.errors import EXIT_FAILED, EXIT_OK, EXIT_REQUEUE, ConfigError
 from framework.reporting.text import duration, number
 from framework.study.board import Board
 from framework.study.compare import default_jobs, print_table
-from framework.study.folder import opened, refuse
+from framework.study.folder import opened
 from framework.study.processes import Processes, Stop
 from framework.study.results import read_result
 from framework.study.sweep import files, verdict
@@ -78,9 +78,9 @@ def _of(missing: int, plan: SweepPlan) -> str:
 def _check(plan: SweepPlan, kept_in: str, saved: Mapping[str, Any]) -> None:
     """What differs in the sweep itself its storage says."""
     if "arms" in saved:
-        refuse(f"{plan.folder} holds a comparison: choose another study=NAME or out=DIR")
+        raise ConfigError(f"{plan.folder} holds a comparison: choose another study=NAME or out=DIR")
     if saved.get("storage") != kept_in:
-        refuse(
+        raise ConfigError(
             f"the trials of the sweep in {plan.folder} are kept in {saved.get('storage')}: give the same"
             " storage, or choose another study=NAME or out=DIR"
         )
