@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from framework.data.batch import Inputs
@@ -66,11 +64,3 @@ class DdpEngine(TorchEngine):
     def state_dict(self) -> dict[str, Any]:
         names = dict(self.model.named_parameters(remove_duplicate=False))
         return share_out(super().state_dict(), names, self.world)
-
-    @contextmanager
-    def evaluation_weights(self) -> Iterator[None]:
-        # Statistics of normalisation layers are rank 0's, as DDP takes them in training.
-        for buffer in self.model.buffers():
-            distributed.broadcast(buffer, src=0)
-        with super().evaluation_weights():
-            yield

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor, distributed
+from torch import Tensor
 
 from framework.engines.base import EngineSettings
 from framework.engines.deepspeed_config import generate
@@ -74,15 +72,3 @@ class DeepSpeedEngine(TorchEngine):
     def state_dict(self) -> dict[str, Any]:
         names = dict(self.model.named_parameters(remove_duplicate=False))
         return share_out(super().state_dict(), names, self.world)
-
-    @contextmanager
-    def evaluation_weights(self) -> Iterator[None]:
-        self._share_buffers()
-        with super().evaluation_weights():
-            yield
-
-    def _share_buffers(self) -> None:
-        """Statistics of normalisation layers become rank 0's, which are those that a checkpoint holds."""
-        if self.world.size > 1:
-            for buffer in self.model.buffers():
-                distributed.broadcast(buffer, src=0)

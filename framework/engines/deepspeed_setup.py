@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import importlib.util
 import logging
 import os
@@ -11,9 +10,10 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import distributed, nn
+from torch import nn
 
 from framework.errors import ConfigError, Problem, UserError
+from framework.parallel.process_group import ensure_group
 from framework.parallel.world import World
 
 #: these read other parameters, or the shape of their own: ZeRO shows them flat pieces
@@ -37,8 +37,7 @@ def load_deepspeed(world: World, device: torch.device) -> ModuleType:
     os.environ.setdefault("LOCAL_RANK", str(world.local_rank))
     os.environ.setdefault("RANK", str(world.rank))
     os.environ.setdefault("WORLD_SIZE", str(world.size))
-    if not distributed.is_initialized():
-        _one_process_group(device)
+    ensure_group(device)
     # Every collective of ZeRO-3 warns of torch functions that DeepSpeed still calls by their old names.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
     deepspeed: Any = importlib.import_module("deepspeed")
@@ -47,19 +46,6 @@ def load_deepspeed(world: World, device: torch.device) -> ModuleType:
         _without_inference_extension()
     deepspeed.init_distributed(dist_init_required=False)
     return deepspeed  # type: ignore[no-any-return]
-
-
-def _one_process_group(device: torch.device) -> None:
-    """A group of this process alone, without address or port."""
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    store = torch._C._distributed_c10d.HashStore()
-    distributed.init_process_group(backend, store=store, rank=0, world_size=1)
-    atexit.register(_leave)
-
-
-def _leave() -> None:
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
 
 
 def _without_inference_extension() -> None:

@@ -1,7 +1,7 @@
 """This rank's share of the fp32 parameters under ZeRO: flat tensors, and where each parameter lies in them.
 
-It reads and changes DeepSpeed's private layout, in this one module; tests pin every call. Whatever has the
-length of a flat tensor (optimizer moments, averages, points ahead) is laid out like it.
+DeepSpeed's private layout is read and changed here and in `deepspeed_weights`; tests pin every call. Whatever
+has the length of a flat tensor (optimizer moments, averages, points ahead) is laid out like it.
 """
 
 from __future__ import annotations
@@ -227,36 +227,3 @@ def _zero_gradients(flats: Sequence[Tensor]) -> None:
 def _valid(norm: Tensor) -> Tensor:
     """DeepSpeed writes -1 for a norm that is not finite."""
     return torch.where(norm < 0, torch.inf, norm)
-
-
-def whole_copy(weight: Any) -> Tensor:
-    """A copy of all of a parameter of stage 3, or a buffer as it is. Collective."""
-    if not hasattr(weight, "ds_id"):
-        return weight.detach()  # type: ignore[no-any-return]
-    from deepspeed.runtime.zero import GatheredParameters
-
-    with GatheredParameters([weight]):
-        return weight.detach().clone()  # type: ignore[no-any-return]
-
-
-def unsharded(weight: Any, world: World) -> Tensor | Piece:
-    """A buffer or a frozen parameter: as it is, or under stage 3 this rank's piece of it."""
-    if not hasattr(weight, "ds_id"):
-        return weight.detach()  # type: ignore[no-any-return]
-    own = weight.ds_tensor.detach()
-    start = min(world.rank * own.numel(), weight.ds_numel)
-    # The last rank's part is padded.
-    length = min(own.numel(), weight.ds_numel - start)
-    return Piece(own.reshape(-1).narrow(0, 0, length), start, torch.Size(weight.ds_shape))
-
-
-@contextmanager
-def gathered_for_writing(weight: Any) -> Iterator[None]:
-    """Inside, all of a parameter of stage 3 may be written; what rank 0 wrote holds. Collective."""
-    if not hasattr(weight, "ds_id"):
-        yield
-        return
-    from deepspeed.runtime.zero import GatheredParameters
-
-    with GatheredParameters([weight], modifier_rank=0):
-        yield

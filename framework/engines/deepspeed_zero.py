@@ -17,15 +17,9 @@ from framework.engines.base import EngineSettings
 from framework.engines.birth import shell_and_source
 from framework.engines.deepspeed_birth import fill, with_placeholders
 from framework.engines.deepspeed_replicated import DeepSpeedEngine
-from framework.engines.deepspeed_shards import (
-    OptimizerShards,
-    ParameterShards,
-    Shards,
-    gathered_for_writing,
-    unsharded,
-    whole_copy,
-)
+from framework.engines.deepspeed_shards import OptimizerShards, ParameterShards, Shards
 from framework.engines.deepspeed_state import by_name, scatter
+from framework.engines.deepspeed_weights import gathered_for_writing, unsharded, whole_copy
 from framework.engines.precision import LossScaleOptions, Precision, restore_loss_scale
 from framework.errors import ConfigError, Problem
 from framework.optim.ema import Ema
@@ -149,23 +143,10 @@ class ZeroEngine(DeepSpeedEngine):
                 self._swap_ahead()
 
     @contextmanager
-    def evaluation_weights(self) -> Iterator[None]:
-        self._share_buffers()
-        with ExitStack() as stack:
-            stack.enter_context(self.true_point())
-            if self.ema is not None:
-                stack.enter_context(self._average(self.ema))
-            self.model.eval()
-            try:
-                yield
-            finally:
-                self.model.train()
-
-    @contextmanager
-    def _average(self, ema: Ema) -> Iterator[None]:
+    def averaged(self, average: Ema) -> Iterator[None]:
         with ExitStack() as swapped:
             with self.shards.changing():
-                swapped.enter_context(ema.swap())
+                swapped.enter_context(average.swap())
             try:
                 yield
             finally:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from framework.data.batch import Inputs
 from framework.engines import model_state, optimizer_state
@@ -160,12 +160,20 @@ class TorchEngine(Engine):
                 stack.enter_context(self.optimizer.true_point())
             yield
 
+    def averaged(self, average: Ema) -> AbstractContextManager[None]:
+        """Inside, the model holds the average in place of its weights."""
+        return average.swap()
+
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:
+        if self.world.size > 1:
+            # Statistics of normalisation layers differ between ranks; rank 0's are judged and saved.
+            for buffer in self.model.buffers():
+                distributed.broadcast(buffer, src=0)
         with ExitStack() as stack:
             stack.enter_context(self.true_point())
             if self.ema is not None:
-                stack.enter_context(self.ema.swap())
+                stack.enter_context(self.averaged(self.ema))
             self.model.eval()
             try:
                 yield

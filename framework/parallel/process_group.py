@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from datetime import timedelta
 
 import torch
 from torch import distributed
+from torch._C._distributed_c10d import HashStore
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
@@ -50,7 +52,7 @@ def process_group(world: World, timeout_seconds: float) -> Iterator[Agreement]:
     try:
         store, _, _ = next(rendezvous("env://", world.rank, world.size, timeout=timeout))
         distributed.init_process_group(
-            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            _backends(device),
             store=PrefixStore("group", store),
             rank=world.rank,
             world_size=world.size,
@@ -67,6 +69,21 @@ def process_group(world: World, timeout_seconds: float) -> Iterator[Agreement]:
             yield agreement
             distributed.barrier()
     finally:
-        # Without it a gloo process can abort at exit; after an error the others may be gone already.
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
+        _leave()
+
+
+def ensure_group(device: torch.device) -> None:
+    """A group of this process alone, without address or port, where there is none: for what needs one."""
+    if not distributed.is_initialized():
+        distributed.init_process_group(_backends(device), store=HashStore(), rank=0, world_size=1)
+        atexit.register(_leave)
+
+
+def _backends(device: torch.device) -> str:
+    return "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+
+
+def _leave() -> None:
+    # Without it a gloo process can abort at exit; after an error the others may be gone already.
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,8 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
-from torch._C._distributed_c10d import HashStore
+from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
@@ -30,7 +28,7 @@ from framework.engines.precision import CAST, LossScaleOptions, Precision, resto
 from framework.engines.sharded.build import blocks, born_sharded
 from framework.engines.sharded.tensors import fill, full, in_pieces, local, sharded_like
 from framework.engines.torch_engine import TorchEngine
-from framework.parallel.world import World
+from framework.parallel.process_group import ensure_group
 from framework.pieces import in_memory
 
 
@@ -54,7 +52,7 @@ class FsdpEngine(TorchEngine):
     """
 
     def __init__(self, settings: EngineSettings, sharding: Sharding, loss_scale: LossScaleOptions) -> None:
-        _connect(settings.world, settings.device)
+        ensure_group(settings.device)
         self.sharding = sharding
         super().__init__(settings, sharding.precision, loss_scale)
         self.units = [module for module in self.model.modules() if isinstance(module, FSDPModule)]
@@ -162,15 +160,6 @@ class FsdpEngine(TorchEngine):
         assert isinstance(self.model, FSDPModule)
         return self.model
 
-    @contextmanager
-    def evaluation_weights(self) -> Iterator[None]:
-        # Statistics of normalisation layers differ between ranks; rank 0's are judged and saved.
-        if self.world.size > 1:
-            for buffer in self.model.buffers():
-                distributed.broadcast(buffer, src=0)
-        with super().evaluation_weights():
-            yield
-
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Whole parameters and persistent buffers, one at a time; every rank goes through all of them."""
         for name, tensor in self.model.state_dict().items():
@@ -198,21 +187,3 @@ class FsdpEngine(TorchEngine):
         if self.ema is not None:
             model_state.load(state["ema"], self.ema.state_dict(), "average", fill)
         restore_loss_scale(self.loss_scale, state.get("scaler"))
-
-
-def _connect(world: World, device: torch.device) -> None:
-    """A group of one for a single process: FSDP2 always talks to a group."""
-    if world.size > 1 or distributed.is_initialized():
-        return
-    distributed.init_process_group(
-        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        store=HashStore(),
-        rank=0,
-        world_size=1,
-    )
-    atexit.register(_part)
-
-
-def _part() -> None:
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
