@@ -14,6 +14,7 @@ from rich.text import Text
 
 from framework.reporting.tail import Tail
 from framework.reporting.text import duration, number, shorten
+from framework.study.output import print_line
 from framework.study.processes import Job, Outcome
 
 _SECONDS_BETWEEN_DRAWS = 0.5
@@ -65,32 +66,32 @@ class Board:
 
     def tell(self, text: str) -> None:
         """Say something between the events."""
-        self._line(text)
+        print_line(self._console, text)
 
-    def started(self, trial: Job) -> None:
+    def started(self, job: Job) -> None:
         """A run begins or goes on."""
-        self._running[trial] = _Position(Tail(trial.folder), time.monotonic())
+        self._running[job] = _Position(Tail(job.folder), time.monotonic())
         if self._live is None:
-            self._line(f"{trial.name}: started")
+            self.tell(f"{job.name}: started")
 
-    def ended(self, trial: Job, outcome: Outcome) -> None:
+    def ended(self, job: Job, outcome: Outcome) -> None:
         """A run is over."""
-        position = self._running.pop(trial, None)
-        known = trial in self._outcomes
-        self._outcomes[trial] = outcome
+        position = self._running.pop(job, None)
+        known = job in self._outcomes
+        self._outcomes[job] = outcome
         self._drawn = 0.0  # the next tick draws at once
         if known:
             return
         if position is None:
-            self._line(f"{self._count()} {trial.name}: finished before")
+            self.tell(f"{self._count()} {job.name}: finished before")
             return
         self._read(position)
         took = duration(time.monotonic() - position.started)
         value = f", {self._metric} {number(position.value)}" if position.value is not None else ""
-        text = f"{self._count()} {trial.name}: {outcome.state} after {took}{value}"
+        text = f"{self._count()} {job.name}: {outcome.state} after {took}{value}"
         if outcome.state == "failed":
-            text = f"{text}: {outcome.reason} (see {trial.log})"
-        self._line(text)
+            text = f"{text}: {outcome.reason} (see {job.log})"
+        self.tell(text)
 
     def tick(self, running: Iterable[Job]) -> None:
         """Redraw now and then."""
@@ -103,9 +104,6 @@ class Board:
 
     def _count(self) -> str:
         return f"[{len(self._outcomes)}/{self._total}]"
-
-    def _line(self, text: str) -> None:
-        self._console.print(Text(text), soft_wrap=True)
 
     def _read(self, position: _Position) -> None:
         for record in position.tail.read():
@@ -121,11 +119,11 @@ class Board:
         table.add_column(no_wrap=True, justify="right")
         table.add_column(no_wrap=True)
         room = max(3, self._console.height - 4)
-        for trial, position in list(self._running.items())[:room]:
+        for job, position in list(self._running.items())[:room]:
             share = f"{position.step / position.num_steps:.0%}" if position.num_steps else "starting"
             value = f"{self._metric} {number(position.value)}" if position.value is not None else ""
             table.add_row(
-                Text(shorten(trial.name, max(16, self._console.width - 60))),
+                Text(shorten(job.name, max(16, self._console.width - 60))),
                 ProgressBar(total=max(1, position.num_steps), completed=position.step, width=20),
                 Text(share),
                 Text(value, style="dim"),

@@ -21,10 +21,11 @@ from framework.study.budget import budget, recipes
 from framework.study.comparison import Comparison, compare
 from framework.study.conduct import Outcomes, conduct, num_jobs
 from framework.study.folder import study_folder
+from framework.study.output import is_live, print_line, print_table
 from framework.study.plan import Plan
 from framework.study.processes import Stop
 from framework.study.results import read_result
-from framework.study.tables import main_rows, other_rows, rich_table
+from framework.study.tables import main_rows, other_rows
 
 
 def run_comparison(plan: Plan, *, jobs: int | None, console: Console) -> int:
@@ -34,21 +35,20 @@ def run_comparison(plan: Plan, *, jobs: int | None, console: Console) -> int:
         UserError: the study folder does not allow it, or no run came to its end.
     """
     jobs = jobs if jobs is not None else default_jobs(plan.threads)
-    live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     rule = plan.config.config.select
     total = num_jobs(plan.trials())
     with (
         study_folder(plan),
         Stop() as stop,
-        Board(console, total=total, metric=rule.metric, split=rule.split, live=live) as board,
+        Board(console, total=total, metric=rule.metric, split=rule.split, live=is_live()) as board,
     ):
-        _line(
+        print_line(
             console, f"{len(plan.grid.arms)} arms, {len(plan.seeds)} seeds, {jobs} at a time: {plan.folder}"
         )
         arms, outcomes = conduct(plan, jobs=jobs, board=board, stop=stop)
         code = _code(outcomes, stopped=stop.count > 0)
     if code == EXIT_REQUEUE:
-        _line(console, "stopped before all runs were finished; the same command goes on from there")
+        print_line(console, "stopped before all runs were finished; the same command goes on from there")
         return code
     comparison = compare(arms)
     lines = [
@@ -109,40 +109,26 @@ def _publish(
     folder: Path | None,
 ) -> None:
     said, summary = verdict.verdicts(comparison), verdict.summary(comparison)
-    _line(console, "")
+    print_line(console)
     for sentence in filter(None, (summary, *said)):
         console.print(Text(sentence, style="bold"), soft_wrap=not console.is_terminal)
     title = f"{comparison.metric} on {comparison.split}"
     print_table(console, title, *main_rows(comparison))
     if len(comparison.metrics) > 1:
         print_table(console, f"other metrics on {comparison.split}, mean ± std", *other_rows(comparison))
-    _line(console, "")
+    print_line(console)
     for sentence in lines:
         if console.is_terminal:
             console.print(Padding(Text(sentence, style="dim"), (0, 0, 0, 2)))
         else:
-            _line(console, f"  {sentence}")
+            print_line(console, f"  {sentence}")
     if folder is not None:
         files.save(folder, comparison, summary=summary, verdicts=said, notes=lines, provenance=provenance)
-        _line(console, "")
-        _line(
+        print_line(console)
+        print_line(
             console,
             f"saved: {', '.join(str(folder / name) for name in files.NAMES)}",
         )
-
-
-def print_table(console: Console, title: str, headings: Sequence[str], rows: list[list[str]]) -> None:
-    """A table under a title, after an empty line."""
-    _line(console, "")
-    with console.capture() as capture:
-        console.print(rich_table(title, headings, rows, console.width))
-    # Rich fills lines with spaces, which a file does not need.
-    for line in capture.get().splitlines():
-        console.out(line.rstrip(), highlight=False)
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(Text(text), soft_wrap=True)
 
 
 def _costs(jobs: int, threads: int) -> str:
@@ -153,4 +139,4 @@ def _costs(jobs: int, threads: int) -> str:
 def _tell_failures(console: Console, outcomes: Outcomes) -> None:
     for trial, outcome in outcomes.items():
         if outcome.state == "failed":
-            _line(console, f"failed: {trial.name}: {outcome.reason} (see {trial.log})")
+            print_line(console, f"failed: {trial.name}: {outcome.reason} (see {trial.log})")

@@ -72,10 +72,10 @@ Told = TypeVar("Told", bound=Job, contravariant=True)
 class Watcher(Protocol, Generic[Told]):
     """Who is told how the runs go on."""
 
-    def started(self, trial: Told) -> None:
+    def started(self, job: Told) -> None:
         """A process begins the run or goes on with it."""
 
-    def ended(self, trial: Told, outcome: Outcome) -> None:
+    def ended(self, job: Told, outcome: Outcome) -> None:
         """It is over; also for one that was complete before."""
 
     def tick(self, running: Iterable[Told]) -> None:
@@ -118,24 +118,24 @@ class Processes(Generic[AnyJob]):
         """In the order they were started."""
         return list(self._running.values())
 
-    def start(self, trial: AnyJob) -> None:
+    def start(self, job: AnyJob) -> None:
         """Begin the run, or go on with it.
 
         Raises:
             UserError: its log cannot be written.
         """
-        with writing(trial.log):
-            trial.log.parent.mkdir(parents=True, exist_ok=True)
-            trial.log.touch()
-        arguments = (trial.words, trial.log, self._threads, dict(os.environ))
+        with writing(job.log):
+            job.log.parent.mkdir(parents=True, exist_ok=True)
+            job.log.touch()
+        arguments = (job.words, job.log, self._threads, dict(os.environ))
         process: BaseProcess = self._context.Process(target=_work, args=arguments)
         process.start()
-        self._running[process] = trial
+        self._running[process] = job
 
-    def stop(self, trial: AnyJob | None = None) -> None:
+    def stop(self, job: AnyJob | None = None) -> None:
         """Ask one run, or all, to save and end; at a second time without saving."""
         for process, running in self._running.items():
-            if trial is None or running == trial:
+            if job is None or running == job:
                 _signal(process)
 
     def ended(self) -> list[tuple[AnyJob, Outcome]]:
@@ -143,9 +143,9 @@ class Processes(Generic[AnyJob]):
         wait([process.sentinel for process in self._running], _TICK_SECONDS)
         outcomes = []
         for process in [process for process in self._running if process.exitcode is not None]:
-            trial = self._running.pop(process)
+            job = self._running.pop(process)
             assert process.exitcode is not None
-            outcomes.append((trial, _outcome(trial, process.exitcode)))
+            outcomes.append((job, _outcome(job, process.exitcode)))
         return outcomes
 
 
@@ -210,14 +210,14 @@ def _signal(process: BaseProcess) -> None:
         os.kill(process.pid, signal.SIGTERM)
 
 
-def _outcome(trial: Job, code: int) -> Outcome:
+def _outcome(job: Job, code: int) -> Outcome:
     if code == EXIT_OK:
         return Outcome("finished")
     if code == EXIT_REQUEUE:
         return Outcome("interrupted", "stopped by a signal, saved")
     if code < 0:
         return Outcome("failed", f"ended by {signal.Signals(-code).name}", killed=True)
-    lines = trial.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
     # The last line that stands at the margin: an error's message, or the end of a traceback.
     said = [line for line in lines if line.strip() and not line.startswith(" ")]
     return Outcome("failed", said[-1].removeprefix("error: ") if said else f"exit code {code}")

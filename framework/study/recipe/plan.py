@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from framework.artifacts.base import Artifact, artifact_path, is_written
+from framework.artifacts.base import artifact_path, is_written
 from framework.config.load import LoadedConfig, load
 from framework.config.sources import shown
 from framework.errors import ConfigError, Problem
-from framework.registry import ComponentConfig, registry
+from framework.registry import ComponentConfig
 from framework.run_folder.same_run import differences
 from framework.study.recipe.file import OWN, Recipe
+from framework.study.recipe.objections import kind_of, objections
 from framework.study.training import Training
 from framework.study.words import Written, placed, quoted, value_word
 
@@ -154,7 +155,7 @@ def make_recipe_plan(recipe: Recipe, *, out: Path | None = None) -> RecipePlan:
         words = _words(recipe, name, folder)
         try:
             loaded[name] = load(recipe.conf(name), [text for text, _ in words])
-            problems = _objections(recipe, name, loaded)
+            problems = objections(recipe, name, loaded)
         except ConfigError as error:
             problems = [_placed(problem, recipe, name, words) for problem in error.problems]
         for problem in problems + _own_keys(words):
@@ -188,7 +189,7 @@ def _words(recipe: Recipe, phase: str, folder: Path) -> list[Written]:
     words = recipe.overrides(phase)
     for key, source in recipe.config.phases[phase].takes.items():
         giver, _, artifact = source.partition(".")
-        path = artifact_path(folder / giver, artifact, _kind(artifact).suffix)
+        path = artifact_path(folder / giver, artifact, kind_of(artifact).suffix)
         place = recipe.origins.place(f"phases.{phase}.takes.{key}")
         words.append((f"{key}={quoted(str(path))}", place))
     return words
@@ -201,7 +202,7 @@ def _jobs(recipe: Recipe, name: str, folder: Path) -> tuple[PhaseTraining, tuple
     training = PhaseTraining(name, folder=run_dir, words=words)
     makings = []
     for section in recipe.config.phases[name].makes:
-        path = artifact_path(run_dir, section.name, _kind(section.name).suffix)
+        path = artifact_path(run_dir, section.name, kind_of(section.name).suffix)
         words = ("produce", str(run_dir), section.name, *_options(section))
         makings.append(Making(f"{name}.{section.name}", run_dir, words, path))
     return training, tuple(makings)
@@ -211,53 +212,6 @@ def _options(section: ComponentConfig) -> list[str]:
     """The options of an artifact as words of `produce`."""
     data = section.model_dump(mode="json", exclude_unset=True, exclude={"name"})
     return [f"{key}={value_word(value)}" for key, value in data.items()]
-
-
-def _kind(artifact: str) -> type[Artifact]:
-    target = registry.get("artifact", artifact).target
-    assert isinstance(target, type)
-    assert issubclass(target, Artifact)
-    return target
-
-
-def _objections(recipe: Recipe, name: str, loaded: Mapping[str, LoadedConfig]) -> list[Problem]:
-    """Artifacts that the phase cannot give, and those that it cannot read."""
-    config, origins = recipe.config.phases[name], recipe.origins
-    problems = []
-    for number, section in enumerate(config.makes):
-        key = f"phases.{name}.makes.{number}"
-        try:
-            message = registry.build("artifact", section).objection(loaded[name].config)
-        except ConfigError as error:
-            message = error.problems[0].message
-        if message:
-            problems.append(Problem(key, message, origins.place(key)))
-    for key, source in config.takes.items():
-        giver, _, artifact = source.partition(".")
-        if giver in loaded and _kind(artifact).per_sample:
-            differing = _other_samples(loaded[giver].data, loaded[name].data)
-            if differing:
-                message = (
-                    f"{source} has a row per training sample of phase {giver}, and this phase has others:"
-                    f" {', '.join(differing)} must be the same in both"
-                )
-                place = f"phases.{name}.takes.{key}"
-                problems.append(Problem(place, message, origins.place(place)))
-    return problems
-
-
-def _other_samples(giver: Mapping[str, Any], taker: Mapping[str, Any]) -> list[str]:
-    """The keys by which two configurations have other training samples, or in another order."""
-    differing = [f"data.{key}" for key in ("source", "splits") if giver["data"][key] != taker["data"][key]]
-    transforms = [
-        [section for section in side["data"]["transforms"] if section["name"] != "extra_column"]
-        for side in (giver, taker)
-    ]
-    if transforms[0] != transforms[1]:
-        differing.append("data.transforms")
-    if giver["data"]["splits"]["seed"] is None and giver["seed"] != taker["seed"]:
-        differing.append("seed or data.splits.seed")
-    return differing
 
 
 def _own_keys(words: Sequence[Written]) -> list[Problem]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,15 +13,17 @@ from rich.text import Text
 from framework.errors import EXIT_FAILED, EXIT_OK, EXIT_REQUEUE, ConfigError
 from framework.reporting.text import duration, number
 from framework.study.board import Board
-from framework.study.compare import default_jobs, print_table
+from framework.study.compare import default_jobs
 from framework.study.folder import opened
+from framework.study.output import is_live, print_line, print_table
 from framework.study.processes import Processes, Stop
 from framework.study.results import read_result
 from framework.study.sweep import files, verdict
 from framework.study.sweep.candidate import Candidate, ranked
 from framework.study.sweep.conduct import Conductor
 from framework.study.sweep.plan import SweepPlan
-from framework.study.sweep.trials import CONFIG, Trials, without_password
+from framework.study.sweep.storage import without_password
+from framework.study.sweep.trials import CONFIG, Trials
 from framework.study.trial import Trial
 
 _DATABASE = "trials.db"
@@ -39,7 +40,6 @@ def run_sweep(plan: SweepPlan, *, jobs: int | None, console: Console) -> int:
         UserError: the folder or the storage does not allow it.
     """
     jobs = min(jobs if jobs is not None else default_jobs(plan.threads), plan.num_trials)
-    live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     storage = plan.storage or f"sqlite:///{plan.folder.resolve() / _DATABASE}"
     kept_in = without_password(plan.storage) if plan.storage else _DATABASE
     content = {"version": 1, "storage": kept_in, **plan.identity()}
@@ -57,12 +57,14 @@ def run_sweep(plan: SweepPlan, *, jobs: int | None, console: Console) -> int:
         total = trials.missing() * len(plan.seeds)
         with (
             Stop() as stop,
-            Board(console, total=total, metric=plan.metric, split=plan.split, live=live) as board,
+            Board(console, total=total, metric=plan.metric, split=plan.split, live=is_live()) as board,
         ):
-            _line(console, f"{_of(trials.missing(), plan)}, {jobs} at a time: {plan.folder}")
+            print_line(console, f"{_of(trials.missing(), plan)}, {jobs} at a time: {plan.folder}")
             Conductor(plan, trials, jobs=jobs, board=board, stop=stop).conduct()
         if stop.count:
-            _line(console, "stopped before all trials were complete; the same command goes on from there")
+            print_line(
+                console, "stopped before all trials were complete; the same command goes on from there"
+            )
             trials.close()
             return EXIT_REQUEUE
         code = _publish(plan, trials, kept_in, console)
@@ -97,7 +99,7 @@ def _publish(plan: SweepPlan, trials: Trials, storage: str, console: Console) ->
     }
     importances = trials.importances()
     said = [*verdict.verdicts(plan, candidates, tests), *remarks]
-    _line(console, "")
+    print_line(console)
     for place, sentence in enumerate(said):
         console.print(Text(sentence, style="" if place else "bold"), soft_wrap=not console.is_terminal)
     if order:
@@ -105,15 +107,15 @@ def _publish(plan: SweepPlan, trials: Trials, storage: str, console: Console) ->
     if importances:
         rows = [[key, f"{share:.2f}"] for key, share in importances.items()]
         print_table(console, "importance", ["parameter", "share"], rows)
-    _line(console, "")
-    _line(console, _states(candidates))
+    print_line(console)
+    print_line(console, _states(candidates))
     provenance = {"command": _command(plan), "storage": storage}
     names = files.save(
         plan, candidates, best, verdicts=said, importances=importances, finals=finals, provenance=provenance
     )
-    _line(console, f"saved: {', '.join(str(plan.folder / name) for name in names)}")
+    print_line(console, f"saved: {', '.join(str(plan.folder / name) for name in names)}")
     if best is not None:
-        _line(console, f"train it:  python -m framework conf={plan.folder / files.BEST}")
+        print_line(console, f"train it:  python -m framework conf={plan.folder / files.BEST}")
     return EXIT_OK if order else EXIT_FAILED
 
 
@@ -175,7 +177,3 @@ def _command(plan: SweepPlan) -> list[str]:
         shown = f"storage={without_password(plan.storage)}"
         words = [shown if word == f"storage={plan.storage}" else word for word in words]
     return ["python", "-m", "framework", *words]
-
-
-def _line(console: Console, text: str) -> None:
-    console.print(Text(text), soft_wrap=True)

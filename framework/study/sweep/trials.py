@@ -1,7 +1,7 @@
 """The trials of a sweep in an Optuna storage, which several processes may share: ask, report, tell.
 
-Beside `samplers` this is the one file that knows Optuna. A trial is taken, given up and taken over in
-operations of the storage that only one process can do, so that no two of them work on one.
+Beside `samplers`, `storage` and `history` this is the one file that knows Optuna. A trial is taken, given up
+and taken over in operations of the storage that only one process can do, so that no two of them work on one.
 """
 
 from __future__ import annotations
@@ -12,53 +12,29 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from framework.errors import ConfigError, UserError
 from framework.run_folder.same_run import differences
-from framework.study.sweep import worker
-from framework.study.sweep.candidate import Candidate, State
+from framework.study.sweep import history, worker
+from framework.study.sweep.candidate import Candidate
 from framework.study.sweep.samplers import ORIGIN, PRUNERS, PerTrial, distribution_of
 from framework.study.sweep.space import Parameter, Value
+from framework.study.sweep.storage import close_storage, open_storage, without_password
 
 try:
     import optuna
     from optuna.exceptions import OptunaError, UpdateFinishedTrialError
-    from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend
     from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+    from sqlalchemy.exc import SQLAlchemyError
 except ImportError as error:
     raise UserError(f"a sweep needs Optuna: pip install 'framework[sweep]' ({error})") from error
 
-JOURNAL = "journal:"
 #: how often a process shows that it is still at work on its trials
 BEAT_SECONDS = 10.0
 #: after so long without a sign of it, a trial is taken over
 STALE_SECONDS = 60.0
-_STATES: dict[TrialState, State] = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
-}
-# What is noted of a trial beside Optuna's own.
-_WORKER, _BEAT, _SURPLUS, _REASON = "worker", "beat", "surplus", "reason"
-_VALUES, _SECONDS, _KILLS = "values", "seconds", "kills"
 _SWEEP, CONFIG = "sweep", "config"
-
-
-def without_password(storage: str) -> str:
-    """A storage as it may be written down."""
-    if storage.startswith(JOURNAL) or "://" not in storage:
-        return storage
-    try:
-        return make_url(storage).render_as_string(hide_password=True)
-    except (ArgumentError, ValueError):
-        return storage.partition("://")[0] + "://…"
 
 
 @dataclass
@@ -117,7 +93,7 @@ class Trials:
         self._signs: dict[int, tuple[Any, float]] = {}
         proposer = PerTrial(sampler, self._space)
         with self._using():
-            self._storage = _open(storage)
+            self._storage = open_storage(storage)
             self._study = optuna.create_study(
                 storage=self._storage,
                 study_name=name,
@@ -140,21 +116,24 @@ class Trials:
         """
         with self._using():
             self._take_over()
-            current = _current(self._study.get_trials(deepcopy=False))
+            current = history.current_trials(self._study.get_trials(deepcopy=False))
             if sum(trial.state != TrialState.WAITING for trial in current.values()) >= self._num_trials:
                 return None
             trial = self._study.ask()
-            self._storage.set_trial_user_attr(trial._trial_id, _WORKER, self._me)
+            self._storage.set_trial_user_attr(trial._trial_id, history.WORKER, self._me)
             everyone = self._study.get_trials(deepcopy=False)
-            number = _numbers(everyone)[trial.number]
+            number = history.numbers_of(everyone)[trial.number]
             # Several processes may have asked at once: those with the last numbers were too many.
-            if sorted(_current(everyone)).index(number) >= self._num_trials and not trial.params:
-                self._storage.set_trial_user_attr(trial._trial_id, _SURPLUS, True)
+            if (
+                sorted(history.current_trials(everyone)).index(number) >= self._num_trials
+                and not trial.params
+            ):
+                self._storage.set_trial_user_attr(trial._trial_id, history.SURPLUS, True)
                 self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
                 return None
             parameters = {key: trial._suggest(key, distribution) for key, distribution in self._space.items()}
             reported = set(self._storage.get_trial(trial._trial_id).intermediate_values)
-            return Attempt(trial, number, parameters, int(trial.user_attrs.get(_KILLS, 0)), reported)
+            return Attempt(trial, number, parameters, int(trial.user_attrs.get(history.KILLS, 0)), reported)
 
     def report(self, attempt: Attempt, evaluation: int, value: float) -> bool:
         """Tell of the evaluation of that number; whether the trial is not worth going on.
@@ -174,27 +153,27 @@ class Trials:
     def complete(self, attempt: Attempt, by_seed: Mapping[int, float], seconds: float) -> None:
         """It came to its end, with these values."""
         with self._using(), _unless_lost():
-            self._note(attempt, _VALUES, {str(seed): value for seed, value in by_seed.items()})
-            self._note(attempt, _SECONDS, seconds)
+            self._note(attempt, history.VALUES, {str(seed): value for seed, value in by_seed.items()})
+            self._note(attempt, history.SECONDS, seconds)
             self._study.tell(attempt.trial, math.fsum(by_seed.values()) / len(by_seed))
 
     def prune(self, attempt: Attempt, seconds: float) -> None:
         """It was stopped because it was not worth going on."""
         with self._using(), _unless_lost():
-            self._note(attempt, _SECONDS, seconds)
+            self._note(attempt, history.SECONDS, seconds)
             self._study.tell(attempt.trial, state=TrialState.PRUNED)
 
     def fail(self, attempt: Attempt, reason: str) -> None:
         """Its run failed and would fail again."""
         with self._using(), _unless_lost():
-            self._note(attempt, _REASON, reason)
+            self._note(attempt, history.REASON, reason)
             self._study.tell(attempt.trial, state=TrialState.FAIL)
 
     def give_up(self, attempt: Attempt, *, killed: bool = False) -> None:
         """Leave it to whoever asks next."""
         with self._using(), _unless_lost():
             if killed:
-                self._note(attempt, _KILLS, attempt.kills + 1)
+                self._note(attempt, history.KILLS, attempt.kills + 1)
             self._storage.set_trial_state_values(attempt.trial._trial_id, TrialState.WAITING)
 
     def beat(self, attempts: Sequence[Attempt]) -> None:
@@ -205,19 +184,19 @@ class Trials:
         with self._using():
             for attempt in attempts:
                 with _unless_lost():
-                    self._note(attempt, _BEAT, time.time())
+                    self._note(attempt, history.BEAT, time.time())
 
     def missing(self) -> int:
         """How many of the wanted trials have not come to an end."""
         with self._using():
-            current = _current(self._study.get_trials(deepcopy=False))
+            current = history.current_trials(self._study.get_trials(deepcopy=False))
         return max(0, self._num_trials - sum(trial.state.is_finished() for trial in current.values()))
 
     def candidates(self) -> list[Candidate]:
         """All trials, in the order of their numbers."""
         with self._using():
-            current = _current(self._study.get_trials(deepcopy=False))
-        return [_candidate(number, current[number]) for number in sorted(current)]
+            current = history.current_trials(self._study.get_trials(deepcopy=False))
+        return [history.as_candidate(number, current[number]) for number in sorted(current)]
 
     def importances(self) -> dict[str, float]:
         """Share of each parameter in how well a setting does (PED-ANOVA), the largest first; may be empty.
@@ -237,8 +216,7 @@ class Trials:
 
     def close(self) -> None:
         """Let the storage go."""
-        if isinstance(backend := getattr(self._storage, "_backend", self._storage), RDBStorage):
-            backend.engine.dispose()
+        close_storage(self._storage)
 
     def _note(self, attempt: Attempt, key: str, value: Any) -> None:
         self._storage.set_trial_user_attr(attempt.trial._trial_id, key, value)
@@ -246,9 +224,9 @@ class Trials:
     def _take_over(self) -> None:
         """Put the trials of processes that are gone back in the queue."""
         trials = self._study.get_trials(deepcopy=False)
-        numbers = _numbers(trials)
+        numbers = history.numbers_of(trials)
         for trial in (trial for trial in trials if trial.state == TrialState.RUNNING):
-            holder = trial.user_attrs.get(_WORKER, "")
+            holder = trial.user_attrs.get(history.WORKER, "")
             if holder == self._me or not self._is_stale(trial, holder):
                 continue
             try:
@@ -270,7 +248,7 @@ class Trials:
         if worker.is_gone(holder):
             return True
         # By this process's clock alone: those of two machines may differ.
-        sign, now = (holder, trial.user_attrs.get(_BEAT)), time.monotonic()
+        sign, now = (holder, trial.user_attrs.get(history.BEAT)), time.monotonic()
         if self._signs.get(trial.number, (None, now))[0] != sign:
             self._signs[trial.number] = (sign, now)
         return now - self._signs[trial.number][1] > STALE_SECONDS
@@ -296,25 +274,6 @@ def _unless_lost() -> Iterator[None]:
         return
 
 
-def _open(storage: str) -> BaseStorage:
-    if storage.startswith(JOURNAL):
-        path = Path(storage.removeprefix(JOURNAL))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path)))
-    # The driver that is an extra of this package; another one is named in the URL.
-    url = storage.replace("postgresql://", "postgresql+psycopg://", 1)
-    waits = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    for _ in range(4):
-        try:
-            return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=waits))
-        except SQLAlchemyError as error:
-            # Two processes that make the same tables at once: one of them finds them made.
-            if "already exists" not in str(error) and "UNIQUE" not in str(error).upper():
-                raise
-            time.sleep(0.5)
-    return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=waits))
-
-
 def _check_same(known: Mapping[str, Any], sweep: Mapping[str, Any], what: str) -> None:
     changed = [
         f"{key}: {known.get(key)} there, {value} now"
@@ -329,37 +288,3 @@ def _check_same(known: Mapping[str, Any], sweep: Mapping[str, Any], what: str) -
             f"{what}: choose another study=NAME, or put the command back (trials, jobs, sampler and pruner"
             f" may change). What differs:{listed}"
         )
-
-
-def _numbers(trials: Sequence[FrozenTrial]) -> dict[int, int]:
-    """Optuna's number -> the sweep's: those that take another one over have its number."""
-    numbers: dict[int, int] = {}
-    count = 0
-    for trial in sorted(trials, key=lambda trial: trial.number):
-        origin = trial.user_attrs.get(ORIGIN)
-        numbers[trial.number] = count if origin is None else int(origin)
-        count += origin is None
-    return numbers
-
-
-def _current(trials: Sequence[FrozenTrial]) -> dict[int, FrozenTrial]:
-    """Number -> the last of those that took it over; without those that were too many."""
-    numbers = _numbers(trials)
-    there = [trial for trial in trials if not trial.user_attrs.get(_SURPLUS)]
-    return {numbers[trial.number]: trial for trial in sorted(there, key=lambda trial: trial.number)}
-
-
-def _candidate(number: int, trial: FrozenTrial) -> Candidate:
-    notes = trial.user_attrs
-    complete = trial.state == TrialState.COMPLETE
-    return Candidate(
-        number=number,
-        state=_STATES[trial.state],
-        parameters=dict(trial.params),
-        value=trial.value if complete else None,
-        by_seed={int(seed): value for seed, value in notes.get(_VALUES, {}).items()},
-        evaluations=dict(trial.intermediate_values),
-        reason=str(notes.get(_REASON, "")),
-        seconds=notes.get(_SECONDS),
-        host=worker.host_of(str(notes.get(_WORKER, ""))),
-    )

@@ -13,7 +13,8 @@ from framework.study.sweep import trials as module
 from framework.study.sweep import worker
 from framework.study.sweep.samplers import check_names
 from framework.study.sweep.space import Choices, Range
-from framework.study.sweep.trials import Attempt, Trials, without_password
+from framework.study.sweep.storage import without_password
+from framework.study.sweep.trials import Attempt, Trials
 from tests import postgresql
 
 SPACE = [Range("lr", 1e-4, 1.0, integer=False, log=True), Choices("clip", ("1", "2"))]
