@@ -47,11 +47,14 @@ class Quarantine:
                 self._add(split, fault)
                 self._news.append((split, fault))
         bad, size = len(self._bad[split]), self.sizes[split]
-        if bad > self.max_fraction * size:
+        # With nothing left, training would skip every step in silence.
+        if bad > self.max_fraction * size or 0 < size == bad:
             last = self.faults[split][-1]
+            allowed = f"data.max_bad_fraction={self.max_fraction:g} allows"
             raise DataError(
-                f"{bad:,} of {size:,} samples of split '{split}' cannot be read, more than"
-                f" data.max_bad_fraction={self.max_fraction:g} allows; the last is {last.name}: {last.reason}"
+                f"{bad:,} of {size:,} samples of split '{split}' cannot be read,"
+                f" {'whatever' if bad == size else 'more than'} {allowed}; the last is {last.name}:"
+                f" {last.reason}"
             )
 
     def count(self, split: str) -> int:

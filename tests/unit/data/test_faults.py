@@ -107,3 +107,11 @@ def test_a_quarantine_forgets_nothing_and_no_more_than_may_be() -> None:
     assert other.news() == []
     with pytest.raises(DataError, match=r"6 of 10 samples of split .train. cannot be read.*last is b: cut"):
         other.agree("train", [Fault("b", "cut", Positions([(7, 10)]))])
+
+
+def test_nothing_left_is_more_than_any_share_allows() -> None:
+    quarantine = Quarantine(1.0, {"train": 10, "test": 0})
+    quarantine.agree("test", [])
+    quarantine.agree("train", [Fault("a", "gone", Positions([(0, 9)]))])
+    with pytest.raises(DataError, match=r"10 of 10 .* whatever data.max_bad_fraction=1 allows"):
+        quarantine.agree("train", [Fault("b", "cut", Positions([(9, 10)]))])
