@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 import webdataset as wds
-from bench_step import framework_run, interleaved, stepper
+from bench_step import framework_run, interleaved, ratio, stepper
 from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -141,11 +141,6 @@ def rates(variants: dict[str, Iterator[int]], rounds: int) -> dict[str, list[flo
         for name, batches in variants.items():
             found[name].append(take(batches))
     return found
-
-
-def ratio(found: dict[str, list[float]], first: str, second: str) -> float:
-    """Median over rounds of the rate of `first` over that of `second`."""
-    return statistics.median(a / b for a, b in zip(found[first], found[second], strict=True))
 
 
 Line = tuple[str, float, float, bool]

@@ -27,21 +27,15 @@ from typing import Any
 
 import torch
 from bare_engines import bare_step
-from bench_step import ENDLESS, verdict
+from bench_step import framework_run, stepper, verdict
 from engine_memory import HEADER, line, measure
 from torch import distributed
 
-from framework.config.load import load
 from framework.parallel.process_group import process_group
 from framework.parallel.world import World
 from framework.policies.base import Policy
 from framework.registry import registry
-from framework.reporting.fanout import Reporters
-from framework.reporting.jsonl import JsonLines
-from framework.training.assemble import Run, assemble
-from framework.training.guards import StopSignal
-from framework.training.hooks import RunHeader
-from framework.training.loop import advance
+from framework.training.assemble import Run
 from framework.training.samples import Gather
 
 ENGINES = ("ddp", "fsdp", "zero0", "zero1", "zero2", "zero3", "zero3_offload")
@@ -90,27 +84,6 @@ def work(job: dict[str, Any]) -> None:
             (Path(job["folder"]) / "result.json").write_text(json.dumps(result))
 
 
-def framework_run(overrides: list[str], job: dict[str, Any], world: World) -> Run:
-    """A run as `python -m framework` would build it, writing metrics.jsonl."""
-    folder = Path(job["folder"])
-    reporters = Reporters([JsonLines(folder)] if world.is_main else [])
-    config = load("vit_rgd.yaml", [*ENDLESS, *overrides], world_size=world.size).config
-    run = assemble(config, dir=folder, reporters=reporters, world=world)
-    reporters.start(RunHeader("bench", folder, 10**6, run.progress.steps_per_epoch, None, ()))
-    return run
-
-
-def takes_steps(run: Run) -> Callable[[int], None]:
-    """Takes steps as the framework's loop takes them."""
-    signals = StopSignal(run.world)
-
-    def take(num_steps: int) -> None:
-        for _ in range(num_steps):
-            advance(run, signals)
-
-    return take
-
-
 def bare_loop(run: Run, engine: str, path: Path) -> Callable[[int], None]:
     """The same training written out around the bare engine: same model, data, schedule and records."""
     data: Any = run.data.splits["train"]
@@ -144,9 +117,9 @@ def bare_loop(run: Run, engine: str, path: Path) -> Callable[[int], None]:
 def speed(job: dict[str, Any], world: World) -> dict[str, list[list[float]]]:
     """[seconds, CPU seconds] of a block of the framework and of the bare loop, in every round."""
     overrides, steps = MODELS[job["model"]]
-    run = framework_run([*overrides, "policy=erm", f"engine={job['engine']}"], job, world)
+    run = framework_run([*overrides, "policy=erm", f"engine={job['engine']}"], Path(job["folder"]), world)
     bare = bare_loop(run, job["engine"], Path(job["folder"]) / f"bare-{world.rank}.jsonl")
-    takers = {"framework": takes_steps(run), "bare": bare}
+    takers = {"framework": stepper(run), "bare": bare}
     for take in takers.values():
         take(2 * steps)
     found: dict[str, list[list[float]]] = {name: [] for name in takers}
@@ -161,8 +134,8 @@ def speed(job: dict[str, Any], world: World) -> dict[str, list[list[float]]]:
 def policy_share(job: dict[str, Any], world: World) -> dict[str, float]:
     """The share of the gather and of the policy in a step of engine ddp, and milliseconds of each."""
     overrides, steps = MODELS[job["model"]]
-    run = framework_run([*overrides, *POLICIES[job["policy"]], "engine=ddp"], job, world)
-    take = takes_steps(run)
+    run = framework_run([*overrides, *POLICIES[job["policy"]], "engine=ddp"], Path(job["folder"]), world)
+    take = stepper(run)
     take(steps)
     spent = {"gather": 0.0, "policy": 0.0, "cpu": 0.0}
     with timed(run.policy, spent):

@@ -25,6 +25,7 @@ import torch
 from torch.nn import functional as F
 
 from framework.config.load import load
+from framework.parallel.world import World
 from framework.reporting.fanout import Reporters
 from framework.reporting.jsonl import JsonLines
 from framework.training.assemble import Run, assemble
@@ -60,18 +61,20 @@ LIMITS: dict[str, float | None] = {"vit": 1.05, "mlp": 1.15, "tiny mlp": None}
 POLICY_LIMITS = {"rgd": 1.03, "group_dro": 1.03, "also descent-ascent": 1.03, "also optimistic": 1.15}
 
 
-def framework_run(overrides: Sequence[str], folder: Path) -> Run:
+def framework_run(overrides: Sequence[str], folder: Path, world: World | None = None) -> Run:
     """A run as `python -m framework` would build it, writing metrics.jsonl into `folder`."""
+    world = world or World()
     folder.mkdir(parents=True, exist_ok=True)
-    reporters = Reporters([JsonLines(folder)])
-    run = assemble(load("vit_rgd.yaml", [*ENDLESS, *overrides]).config, dir=folder, reporters=reporters)
+    reporters = Reporters([JsonLines(folder)] if world.is_main else [])
+    config = load("vit_rgd.yaml", [*ENDLESS, *overrides], world_size=world.size).config
+    run = assemble(config, dir=folder, reporters=reporters, world=world)
     reporters.start(RunHeader("bench", folder, 10**6, run.progress.steps_per_epoch, None, ()))
     return run
 
 
 def stepper(run: Run) -> Callable[[int], None]:
     """Takes steps as the framework's loop takes them."""
-    signals = StopSignal()
+    signals = StopSignal(run.world)
 
     def take(num_steps: int) -> None:
         for _ in range(num_steps):
