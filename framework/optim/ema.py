@@ -8,8 +8,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from framework.errors import CheckpointError
-
 
 class Ema:
     """average <- decay * average + (1 - decay) * weights, after every optimizer step.
@@ -31,13 +29,10 @@ class Ema:
         self._swapped = False
 
     @torch.no_grad()
-    def update(self, weights: list[Tensor] | None = None) -> None:
-        """Move the average towards `weights`, by default the parameters as they stand.
-
-        An optimizer that leaves the parameters at an extrapolated point gives the true ones, in order.
-        """
+    def update(self) -> None:
+        """Move the average towards the parameters as they stand."""
         assert not self._swapped, "the parameters hold the average; leave `swap` before the next update"
-        torch._foreach_lerp_(self.averages, self.parameters if weights is None else weights, 1 - self.decay)
+        torch._foreach_lerp_(self.averages, self.parameters, 1 - self.decay)
 
     @contextmanager
     def swap(self) -> Iterator[None]:
@@ -63,26 +58,5 @@ class Ema:
             average.copy_(kept)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The average by parameter name."""
+        """The average by parameter name, sharing its memory."""
         return dict(zip(self.names, self.averages, strict=True))
-
-    @torch.no_grad()
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take over `state`.
-
-        Raises:
-            CheckpointError: names or shapes differ from the model's.
-        """
-        differing = set(state) ^ set(self.names)
-        if differing:
-            raise CheckpointError(
-                f"the checkpoint's average and the model differ in {len(differing)} parameters,"
-                f" the first is {min(differing)}"
-            )
-        for name, average in zip(self.names, self.averages, strict=True):
-            if average.shape != state[name].shape:
-                raise CheckpointError(
-                    f"average of {name} has shape {tuple(state[name].shape)} in the checkpoint,"
-                    f" {tuple(average.shape)} in the model"
-                )
-            average.copy_(state[name])

@@ -7,21 +7,18 @@ while that gradient is still in place, and no copy of a gradient is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from framework.optim.chunks import chunks, clone_states, copy_all
+
 #: Key in a parameter's state of the one extra copy. It holds the true point while the live parameter is
 #: ahead, and the point ahead inside `true_point()`, which is what a checkpoint sees.
 LOOKAHEAD = "lookahead"
-
-#: Bytes of optimizer state, gradients or parameters that exist twice at any moment, by device type: on a
-#: CPU what the cache holds (measured: half the time of 64 MiB), elsewhere enough to fill the device.
-CHUNK_BYTES = {"cpu": 2**20, "other": 2**26}
 
 
 class Optimistic(torch.optim.Optimizer):
@@ -33,7 +30,7 @@ class Optimistic(torch.optim.Optimizer):
     half step (the rate of the next iteration), else it is `lr`.
 
     Memory beside the base optimizer: one copy of the parameters that have gradients, and for the length
-    of a step at most `CHUNK_BYTES`, or one parameter's state if that is more.
+    of a step at most `chunks.CHUNK_BYTES`, or one parameter's state if that is more.
 
     `load_state_dict` takes a state that was made inside `true_point()`: load the model's parameters
     first, or load both inside `true_point()`.
@@ -83,7 +80,7 @@ class Optimistic(torch.optim.Optimizer):
             self.base.step()
             ahead = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
             true_points = [copies[p] if p in copies else torch.empty_like(p) for p in ahead]
-            _copy(true_points, ahead)
+            copy_all(true_points, ahead)
             self._move_ahead(ahead)
             for parameter, true_point in zip(ahead, true_points, strict=True):
                 self.state[parameter][LOOKAHEAD] = true_point
@@ -148,7 +145,7 @@ class Optimistic(torch.optim.Optimizer):
                 state = self.state.get(parameter)
                 if state is not None and LOOKAHEAD in state:
                     copies[parameter] = state.pop(LOOKAHEAD)
-        _copy(list(copies), list(copies.values()))
+        copy_all(list(copies), list(copies.values()))
         return copies
 
     def _move_ahead(self, parameters: list[Tensor]) -> None:
@@ -160,7 +157,7 @@ class Optimistic(torch.optim.Optimizer):
         owner = {p: number for number, group in enumerate(self.param_groups) for p in group["params"]}
         groups = self.param_groups
         try:
-            for chunk in _chunks(parameters, [self._duplicated_bytes(p) for p in parameters]):
+            for chunk in chunks(parameters, [self._duplicated_bytes(p) for p in parameters]):
                 groups = [_half_step_group(group) for group in self.param_groups]
                 for parameter in chunk:
                     groups[owner[parameter]]["params"].append(parameter)
@@ -183,7 +180,7 @@ class Optimistic(torch.optim.Optimizer):
         else:
             # The base optimizer moves clones, so putting the originals back costs nothing.
             originals = [self.state.get(parameter, {}) for parameter in parameters]
-            self.state.update(zip(parameters, _clone_states(originals), strict=True))
+            self.state.update(zip(parameters, clone_states(originals), strict=True))
             self.base.step()
             self.state.update(zip(parameters, originals, strict=True))
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -205,64 +202,15 @@ class Optimistic(torch.optim.Optimizer):
             if LOOKAHEAD in self.state.get(parameter, {})
         ]
         with torch.no_grad():
-            for live in _chunks(parameters, [parameter.nbytes for parameter in parameters]):
+            for live in chunks(parameters, [parameter.nbytes for parameter in parameters]):
                 copies = [self.state[parameter][LOOKAHEAD] for parameter in live]
                 scratch = [torch.empty_like(tensor) for tensor in live]
-                _copy(scratch, live)
-                _copy(live, copies)
-                _copy(copies, scratch)
+                copy_all(scratch, live)
+                copy_all(live, copies)
+                copy_all(copies, scratch)
 
 
 def _half_step_group(group: dict[str, Any]) -> dict[str, Any]:
     """The group's options with the learning rate of the half step, and no parameters yet."""
     rate = group.get("next_lr")
     return {**group, "params": []} if rate is None else {**group, "params": [], "lr": rate}
-
-
-def _chunks(parameters: Sequence[Tensor], sizes: Sequence[int]) -> Iterator[list[Tensor]]:
-    """Consecutive parameters of at most `CHUNK_BYTES` together; a larger one comes alone."""
-    chunk: list[Tensor] = []
-    total = 0
-    for parameter, size in zip(parameters, sizes, strict=True):
-        limit = CHUNK_BYTES.get(parameter.device.type, CHUNK_BYTES["other"])
-        if chunk and total + size > limit:
-            yield chunk
-            chunk, total = [], 0
-        chunk.append(parameter)
-        total += size
-    if chunk:
-        yield chunk
-
-
-def _copy(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
-    """Copy each source into its target, in one kernel per device and dtype where there is one."""
-    kinds: dict[tuple[torch.device, torch.dtype], tuple[list[Tensor], list[Tensor]]] = {}
-    for target, source in zip(map(_local, targets), map(_local, sources), strict=True):
-        same_kind = kinds.setdefault((target.device, target.dtype), ([], []))
-        same_kind[0].append(target)
-        same_kind[1].append(source)
-    for same_targets, same_sources in kinds.values():
-        torch._foreach_copy_(same_targets, same_sources)
-
-
-def _local(tensor: Tensor) -> Tensor:
-    """This rank's shard of a distributed tensor, sharing its memory: `_foreach_copy_` knows no other."""
-    # Asked by attribute: importing the class takes as long as importing torch does.
-    local: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-    return local
-
-
-def _clone_states(states: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Independent copies of per-parameter states."""
-    clones = [
-        {k: torch.empty_like(v) if isinstance(v, Tensor) else deepcopy(v) for k, v in state.items()}
-        for state in states
-    ]
-    pairs = [
-        (clone[key], value)
-        for clone, state in zip(clones, states, strict=True)
-        for key, value in state.items()
-        if isinstance(value, Tensor)
-    ]
-    _copy([target for target, _ in pairs], [source for _, source in pairs])
-    return clones

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from framework.errors import CheckpointError
 from framework.optim.ema import Ema
 
 
@@ -24,14 +23,6 @@ def test_average_is_the_weighted_sum_of_all_points() -> None:
         ema.update()
     expected = 0.9**6 * points[0] + sum(0.1 * 0.9 ** (6 - k) * points[k] for k in range(1, 7))
     torch.testing.assert_close(ema.state_dict()["weight"], expected, rtol=1e-13, atol=1e-13)
-
-
-def test_update_takes_given_weights() -> None:
-    model, ema = model_and_ema(0.5)
-    start = [parameter.detach().clone() for parameter in model.parameters()]
-    ema.update([value + 2 for value in start])
-    for value, before in zip(ema.state_dict().values(), start, strict=True):
-        torch.testing.assert_close(value, before + 1)
 
 
 def test_swap_puts_the_average_in_and_out_of_the_same_memory() -> None:
@@ -58,23 +49,3 @@ def test_no_update_and_no_second_swap_inside_a_swap() -> None:
             ema.update()
         with pytest.raises(AssertionError, match="already"), ema.swap():
             pass
-
-
-def test_state_travels_by_name() -> None:
-    model, ema = model_and_ema()
-    with torch.no_grad():
-        model.weight.add_(1)
-    ema.update()
-    _, other = model_and_ema()
-    other.load_state_dict(dict(reversed([(k, v.clone()) for k, v in ema.state_dict().items()])))
-    for name, value in ema.state_dict().items():
-        assert torch.equal(other.state_dict()[name], value)
-
-
-def test_state_of_another_model_is_refused() -> None:
-    _, ema = model_and_ema()
-    state = ema.state_dict()
-    with pytest.raises(CheckpointError, match="differ in 1 parameters, the first is bias"):
-        ema.load_state_dict({"weight": state["weight"]})
-    with pytest.raises(CheckpointError, match=r"average of weight has shape \(1,\) .* \(2, 3\) in the model"):
-        ema.load_state_dict(state | {"weight": torch.zeros(1)})

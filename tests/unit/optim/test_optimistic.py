@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from framework.optim import optimistic
+from framework.optim import chunks
 from framework.optim.optimistic import LOOKAHEAD, Optimistic
 from tests.unit.optim.optimistic_cases import (
     BASES,
@@ -78,7 +78,7 @@ def test_chunks_do_not_change_a_bit(
 ) -> None:
     runs = []
     for chunk in (1, 2**20):
-        monkeypatch.setitem(optimistic.CHUNK_BYTES, "cpu", chunk)
+        monkeypatch.setitem(chunks.CHUNK_BYTES, "cpu", chunk)
         params = parameters()
         optimizer = Optimistic(make(params), alpha, state)
         for number in range(5):

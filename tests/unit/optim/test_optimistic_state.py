@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from framework.optim import optimistic
+from framework.optim import chunks
 from framework.optim.optimistic import LOOKAHEAD, Optimistic
 from tests.unit.optim.optimistic_cases import (
     BASES,
@@ -67,7 +67,7 @@ def test_a_late_first_gradient_still_finds_an_empty_state() -> None:
 def test_true_point_leaves_no_trace(make: Make, state: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
     for chunk in (0, 1, 2**20):
-        monkeypatch.setitem(optimistic.CHUNK_BYTES, "cpu", chunk)
+        monkeypatch.setitem(chunks.CHUNK_BYTES, "cpu", chunk)
         params = parameters()
         optimizer = Optimistic(make(params), state=state)
         for number in range(4):
