@@ -39,6 +39,7 @@ from framework.training.hooks import Callback, Record, Reporting, Silent
 from framework.training.per_rank import PerRank
 from framework.training.progress import Meter, Progress
 from framework.training.regularization import Regularization
+from framework.training.several import Several
 from framework.training.step import Step, StepResult
 
 if TYPE_CHECKING:
@@ -91,8 +92,8 @@ class Run:
             "progress": self.progress,
             "meter": self.meter,
             "selector": self.selector,
-            "callbacks": _Several(self.callbacks),
-            "regularizers": _Several(self.step.regularization.regularizers),
+            "callbacks": Several(self.callbacks),
+            "regularizers": Several(self.step.regularization.regularizers),
             "rng": PerRank(Rng(), self.world),
         }
 
@@ -169,22 +170,6 @@ class Run:
             # The run starts from another run's checkpoint: what that one selected is not in this store.
             self.progress.best_step, self.progress.stopped = None, False
             self.selector.forget()
-
-
-class _Several:
-    """The states of callbacks or regularizers, by position and name: order is part of a run."""
-
-    def __init__(self, parts: Sequence[Stateful]) -> None:
-        self.parts = {f"{i}_{type(part).__name__}": part for i, part in enumerate(parts)}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self.parts.items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, part in self.parts.items():
-            # A run that starts from another's checkpoint may have other ones: those begin afresh.
-            if name in state:
-                part.load_state_dict(state[name])
 
 
 def assemble(
