@@ -63,7 +63,7 @@ class CheckpointError(UserError):
 
 
 class PluginError(UserError):
-    """A plugin cannot be found or imported, or registers something impossible."""
+    """A plugin cannot be found or imported, or registers or gives something impossible."""
 
 
 class TrainingError(UserError):

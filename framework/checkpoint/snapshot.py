@@ -9,6 +9,7 @@ from pathlib import Path
 from framework.checkpoint.checkpoint import META
 from framework.checkpoint.manifest import MANIFEST
 from framework.checkpoint.tree import FlatState, State, flatten
+from framework.errors import PluginError
 
 _PART = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -24,7 +25,7 @@ def snapshot(
         pieces_only: leave out what is whole, which rank 0 writes.
 
     Raises:
-        TypeError: a state holds something that cannot be kept.
+        PluginError: a state holds something that cannot be kept.
     """
     flat = {}
     for name, state in parts.items():
@@ -33,5 +34,5 @@ def snapshot(
         try:
             flat[name] = flatten(state, copy=copy, pieces_only=pieces_only)
         except TypeError as error:
-            raise TypeError(f"part {name}: {error}") from error
+            raise PluginError(f"part {name}: {error}") from error
     return flat

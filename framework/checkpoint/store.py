@@ -51,7 +51,7 @@ class CheckpointStore:
 
         Raises:
             CheckpointError: the disk is full or not writable; earlier checkpoints are as they were.
-            TypeError: a state holds something that cannot be kept.
+            PluginError: a state holds something that cannot be kept.
         """
         flat = snapshot(parts, copy=False)
         temporary = self.begin(step)

@@ -109,6 +109,7 @@ class Run:
 
         Raises:
             CheckpointError: the disk is not writable, or the earlier one could not be written; on every rank.
+            PluginError: a state holds something that cannot be kept.
         """
         saver, options = self.saver, self.config.checkpoint
         assert saver is not None

@@ -10,7 +10,7 @@ from torch import nn
 from framework.checkpoint.checkpoint import Checkpoint
 from framework.config.load import LoadedConfig
 from framework.data.evaluation import EvaluationLoader
-from framework.errors import ConfigError, Problem
+from framework.errors import ConfigError, PluginError, Problem
 from framework.evaluation.evaluate import NoSamplesError, evaluate
 from framework.evaluation.select import metric_names
 from framework.parallel.world import World
@@ -133,6 +133,12 @@ def _one_step(run: Run) -> None:
         )
     if not torch.isfinite(result.objective):
         raise ConfigError("the policy's objective on the first batch is not finite")
+    assert result.weights is not None
+    if not run.policy.may_be_negative and bool((result.weights < 0).any()):
+        raise PluginError(
+            f"policy {type(run.policy).__name__} gave a negative weight on the first batch; set"
+            " `may_be_negative = True` in the class if the method is meant to"
+        )
 
 
 def _size(parameter: nn.Parameter) -> int:

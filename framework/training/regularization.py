@@ -36,7 +36,7 @@ class Regularization:
             rest = regularizer.stripped(outputs)
             terms[_column(number)] = regularizer.terms(own if rest is outputs else outputs, batch, task)
             outputs = rest
-        return {name: terms[name] for name in sorted(terms, key=lambda name: int(name.partition(".")[2]))}
+        return dict(reversed(terms.items()))
 
     def factors(self, weights: Tensor, samples: SampleLosses, share: float) -> tuple[Tensor, Tensor]:
         """What multiplies loss and terms in the gradient, (n, 1 + regularizers), and the sum of penalties.

@@ -219,13 +219,16 @@ class Step:
         return losses, replace(micro, extra=own)
 
     def _checked(self, weights: Tensor, samples: SampleLosses) -> Tensor:
-        if weights.shape != samples.loss.shape or weights.requires_grad:
-            raise PluginError(
-                f"policy {type(self.policy).__name__} gave weights of shape {tuple(weights.shape)}"
-                f"{' with a gradient' if weights.requires_grad else ''} for {len(samples.loss)} samples;"
-                " `weights` must return one detached number per sample"
-            )
-        return weights
+        if isinstance(weights, Tensor) and weights.shape == samples.loss.shape and not weights.requires_grad:
+            return weights
+        given = type(weights).__name__
+        if isinstance(weights, Tensor):
+            gradient = " with a gradient" if weights.requires_grad else ""
+            given = f"weights of shape {tuple(weights.shape)}{gradient}"
+        raise PluginError(
+            f"policy {type(self.policy).__name__} gave {given} for {len(samples.loss)} samples;"
+            " `weights` must return one detached number per sample"
+        )
 
     def _factors(self, weights: Tensor, samples: SampleLosses, share: float = 1.0) -> tuple[Tensor, Tensor]:
         """What multiplies the columns of `_losses`, and the penalties, of which this batch has a share."""

@@ -12,7 +12,7 @@ from framework.checkpoint.resume import load_from, resume_point
 from framework.checkpoint.saver import Order, Saver
 from framework.checkpoint.snapshot import snapshot
 from framework.checkpoint.store import CheckpointStore
-from framework.errors import CheckpointError
+from framework.errors import CheckpointError, PluginError
 from framework.parallel.world import World
 from framework.run_folder import RunFolder, Status
 
@@ -152,7 +152,7 @@ def test_a_snapshot_may_be_written_while_training_goes_on(store):
 
 
 def test_a_state_that_cannot_be_kept_names_its_part(store):
-    with pytest.raises(TypeError, match="part policy: state at q/1 is a set"):
+    with pytest.raises(PluginError, match="part policy: state at q/1 is a set"):
         store.save(1, {"policy": {"q": [1, {2}]}}, {}, 1)
     assert not store.folder.exists()
 

@@ -10,9 +10,13 @@ import torch
 from torch import Tensor
 
 from framework.errors import PluginError
+from framework.parallel.world import World
 from framework.policies.base import Policy, SampleLosses
+from framework.registry import register
 from framework.tasks.classification import Classification
-from tests.tiny import assembled
+from framework.training.check import check
+from tests.registrations import rolled_back
+from tests.tiny import assembled, loaded
 
 
 class OneTooMany(Policy):
@@ -27,15 +31,34 @@ class OneForAll(Policy):
         return torch.ones(())
 
 
-@pytest.mark.parametrize("policy", [OneTooMany(), OneForAll()])
+class ForgotToReturn(Policy):
+    def weights(self, samples: SampleLosses) -> Tensor:
+        return None  # type: ignore[return-value]
+
+
+class Negative(Policy):
+    def weights(self, samples: SampleLosses) -> Tensor:
+        return torch.full_like(samples.loss, -1.0 / samples.num_samples)
+
+
+@pytest.mark.parametrize("policy", [OneTooMany(), OneForAll(), ForgotToReturn()])
 @pytest.mark.parametrize("micro", ["null", "8"])
 def test_a_policy_that_does_not_weigh_each_sample_is_named(
     policy: Policy, micro: str, tmp_path: Path
 ) -> None:
     run = assembled(tmp_path, [f"batch.micro={micro}"])
     object.__setattr__(run.step, "policy", policy)
-    with pytest.raises(PluginError, match=rf"policy {type(policy).__name__} gave weights of shape"):
+    with pytest.raises(PluginError, match=rf"{type(policy).__name__} gave (weights of shape|NoneType)"):
         run.step(next(run.loader))
+
+
+def test_check_meets_a_negative_weight(tmp_path: Path) -> None:
+    with rolled_back():
+        register.policy("negative")(Negative)
+        with pytest.raises(PluginError, match="Negative gave a negative weight on the first batch"):
+            check(loaded(tmp_path, ["policy={name: negative}"]), World())
+        Negative.may_be_negative = True
+        check(loaded(tmp_path, ["policy={name: negative}"]), World())
 
 
 class Told(Policy):
