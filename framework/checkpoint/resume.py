@@ -9,6 +9,7 @@ from framework.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from framework.checkpoint.manifest import MANIFEST
 from framework.checkpoint.store import CheckpointStore
 from framework.errors import CheckpointError
+from framework.run_folder import CHECKPOINTS
 
 
 class Begun(Protocol):
@@ -50,5 +51,5 @@ def load_from(source: Path) -> Checkpoint:
             return open_checkpoint(source)
         except CheckpointError as error:
             raise CheckpointError(f"{source} is damaged: {error}") from error
-    inner = source / "checkpoints"
+    inner = source / CHECKPOINTS
     return CheckpointStore(inner if inner.is_dir() else source).load()

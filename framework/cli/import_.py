@@ -18,7 +18,6 @@ exit codes: 0 written, 2 something is wrong with the input
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,7 +44,6 @@ def main(words: Sequence[str]) -> int:
     # Imports the training machinery, which a mistyped command need not wait for.
     from framework.import_deepspeed import import_deepspeed
 
-    logging.getLogger("framework").setLevel(logging.ERROR)
     source, out = Path(arguments.names[0]), Path(arguments.flags["out"])
     print(
         import_deepspeed(

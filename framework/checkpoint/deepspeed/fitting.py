@@ -52,11 +52,13 @@ def fit_weights(content: Content, model: Mapping[str, Tensor], *, partial: bool)
     Raises:
         CheckpointError: names, shapes or the values of tied parameters differ; all of them in one message.
     """
-    tied: dict[tuple[int, torch.Size], Tensor] = {}
+    values: dict[tuple[int, torch.Size], Tensor] = {}
     for name, own in model.items():
-        if name in content.tensors:
-            tied.setdefault(_place(own), content.tensors[name])
-    missing = [name for name, own in model.items() if name not in content.tensors and _place(own) not in tied]
+        value, held = content.tensors.get(name), values.get(_place(own))
+        # A further name of a tied parameter may be there with the numbers of the forward pass alone.
+        if value is not None and (held is None or value.itemsize > held.itemsize):
+            values[_place(own)] = value
+    missing = [name for name, own in model.items() if _place(own) not in values]
     unknown = [name for name in content.tensors if name not in model]
     problems = []
     if not partial:
@@ -68,12 +70,12 @@ def fit_weights(content: Content, model: Mapping[str, Tensor], *, partial: bool)
     fitted: dict[str, Tensor] = {}
     faults: dict[str, str] = {}
     for name, own in model.items():
-        value = content.tensors.get(name, tied.get(_place(own)))
+        value = values.get(_place(own))
         if value is None:
             fitted[name] = own
         elif not _fits(value, own):
             faults[name] = f"has shape {tuple(value.shape)} there, {tuple(own.shape)} in the model"
-        elif not torch.equal(value.flatten(), tied.get(_place(own), value).flatten()):
+        elif not _agree(content.tensors.get(name, value), value):
             faults[name] = "is one parameter with another name in the model, and not equal to it there"
         else:
             fitted[name] = value.reshape(own.shape).to(own.dtype)
@@ -137,6 +139,11 @@ def _like(value: Any, kind: Any, parameter: Tensor, name: str) -> Any:
 def _fits(value: Tensor, own: Tensor) -> bool:
     """Universal checkpoints of stage 3 do not keep shapes."""
     return value.shape == own.shape or (value.dim() == 1 and value.numel() == own.numel())
+
+
+def _agree(one: Tensor, other: Tensor) -> bool:
+    """Whether two values of a tied parameter are the same, as far as their precision tells."""
+    return one.dtype != other.dtype or torch.equal(one.flatten(), other.flatten())
 
 
 def _place(tensor: Tensor) -> tuple[int, torch.Size]:

@@ -201,6 +201,8 @@ def test_a_tied_parameter_may_go_by_its_other_name() -> None:
     state = fit_moments(content, own, ["first.weight"], kept, "adam", partial=False)
     assert torch.equal(state["first.weight"]["exp_avg"], moment.view(3, 3))
     assert torch.equal(state["first.weight"]["step"], torch.tensor(2.0))
+    half = Content("", 1, {"first.weight": weights, "second.weight": weights.bfloat16()}, {})
+    assert all(torch.equal(value, weights) for value in fit_weights(half, own, partial=False).values())
     untied = Content("", 1, {"first.weight": weights, "second.weight": weights + 1}, {})
     with pytest.raises(CheckpointError, match=r"second.weight: is one parameter .* not equal"):
         fit_weights(untied, own, partial=False)
