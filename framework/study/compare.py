@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
@@ -23,7 +21,7 @@ from framework.study.conduct import Outcomes, conduct, num_jobs
 from framework.study.folder import study_folder
 from framework.study.output import is_live, print_line, print_table
 from framework.study.plan import Plan
-from framework.study.processes import Stop
+from framework.study.processes import Stop, default_jobs
 from framework.study.results import read_result
 from framework.study.tables import main_rows, other_rows
 
@@ -85,13 +83,6 @@ def compare_runs(folders: Sequence[Path], *, out: Path | None, console: Console)
         "seeds": sorted({result.seed for result in results}),
     }
     _publish(console, comparison, lines, provenance, out)
-
-
-def default_jobs(threads: int) -> int:
-    """Processes at a time where nobody said: one per GPU machine, else as many as there are cores."""
-    if torch.cuda.is_available():
-        return 1
-    return max(1, len(os.sched_getaffinity(0)) // threads)
 
 
 def _code(outcomes: Outcomes, *, stopped: bool) -> int:

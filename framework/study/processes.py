@@ -19,6 +19,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Generic, Literal, Protocol, TypeVar
 
+import torch
+
 from framework.errors import EXIT_OK, EXIT_REQUEUE
 from framework.files import writing
 
@@ -204,6 +206,15 @@ def run_jobs(
     return outcomes | {job: Outcome("waiting") for rest in waiting for job in rest}
 
 
+def default_jobs(threads: int) -> int:
+    """Processes at a time where nobody said: one on a machine with GPUs, else as many as the cores allow."""
+    if torch.cuda.is_available():
+        return 1
+    # Where the system tells, only the cores that this process may use.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // threads)
+
+
 def _signal(process: BaseProcess) -> None:
     assert process.pid is not None
     with suppress(ProcessLookupError):  # it has just ended
@@ -237,8 +248,6 @@ def _work(words: tuple[str, ...], log: Path, threads: int, environment: Mapping[
     sys.orig_argv = [sys.executable, "-m", "framework", *words]
     sys.argv = [sys.argv[0], *words]
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-
     torch.set_num_threads(threads)
     runpy.run_module("framework", run_name="__main__", alter_sys=True)
 

@@ -13,10 +13,9 @@ from rich.text import Text
 from framework.errors import EXIT_FAILED, EXIT_OK, EXIT_REQUEUE, ConfigError
 from framework.reporting.text import duration, number
 from framework.study.board import Board
-from framework.study.compare import default_jobs
 from framework.study.folder import opened
 from framework.study.output import is_live, print_line, print_table
-from framework.study.processes import Processes, Stop
+from framework.study.processes import Processes, Stop, default_jobs
 from framework.study.results import read_result
 from framework.study.sweep import files, verdict
 from framework.study.sweep.candidate import Candidate, ranked
