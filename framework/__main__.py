@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from keyword import iskeyword
 
 from framework.cli.verbs import DEFAULT_VERB, VERBS, overview, unknown_verb
-from framework.errors import EXIT_FAILED, EXIT_OK, ConfigError, UserError
+from framework.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, ConfigError, UserError
 
-EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 #: how long a process that leaves the word to another one stays
 _SILENCE_SECONDS = 1.0

@@ -9,6 +9,7 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_USER = 2
 EXIT_REQUEUE = 75
+EXIT_INTERRUPTED = 130
 
 
 class UserError(Exception):

@@ -21,7 +21,7 @@ from typing import Generic, Literal, Protocol, TypeVar
 
 import torch
 
-from framework.errors import EXIT_OK, EXIT_REQUEUE
+from framework.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_REQUEUE
 from framework.files import writing
 
 State = Literal["finished", "failed", "interrupted", "pruned", "waiting"]
@@ -107,13 +107,27 @@ class Stop:
 
 
 class Processes(Generic[AnyJob]):
-    """The runs that are going on, each in a process with `threads` CPU threads."""
+    """The runs that are going on, each in a process with `threads` CPU threads.
+
+    Left by an exception, the context has what is going on save and end, and waits for it.
+    """
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["framework.study.preload"])
         self._running: dict[BaseProcess, AnyJob] = {}
+
+    def __enter__(self) -> Processes[AnyJob]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._running:
+            # Again and again: one that has just been forked is deaf at first.
+            self.stop()
+            self.ended()
 
     @property
     def running(self) -> list[AnyJob]:
@@ -134,11 +148,12 @@ class Processes(Generic[AnyJob]):
         process.start()
         self._running[process] = job
 
-    def stop(self, job: AnyJob | None = None) -> None:
-        """Ask one run, or all, to save and end; at a second time without saving."""
+    def stop(self, job: AnyJob | None = None, *, save: bool = True) -> None:
+        """Ask one run, or all, to save and end; those that were asked already can be told not to save."""
         for process, running in self._running.items():
             if job is None or running == job:
-                _signal(process)
+                # A run takes a second SIGTERM for the first one, and a SIGINT after it for impatience.
+                _signal(process, signal.SIGTERM if save else signal.SIGINT)
 
     def ended(self) -> list[tuple[AnyJob, Outcome]]:
         """Those that ended since the last call; waits a moment for the first one."""
@@ -169,7 +184,6 @@ def run_jobs(
     Raises:
         UserError: a folder or log cannot be written.
     """
-    processes: Processes[AnyJob] = Processes(threads)
     outcomes: dict[AnyJob, Outcome] = {}
     waiting: deque[deque[AnyJob]] = deque()
     for chain in chains:
@@ -180,6 +194,20 @@ def run_jobs(
             watcher.ended(job, outcomes[job])
         if len(done) < len(chain):
             waiting.append(deque(job for job in chain if job not in done))
+    with Processes[AnyJob](threads) as processes:
+        _work_off(waiting, outcomes, processes, jobs, watcher, stop)
+    return outcomes | {job: Outcome("waiting") for rest in waiting for job in rest}
+
+
+def _work_off(
+    waiting: deque[deque[AnyJob]],
+    outcomes: dict[AnyJob, Outcome],
+    processes: Processes[AnyJob],
+    jobs: int,
+    watcher: Watcher[AnyJob],
+    stop: Stop,
+) -> None:
+    """Take chains from `waiting` until there is none, or a signal came, and note how each job ended."""
     following: dict[AnyJob, deque[AnyJob]] = {}
     passed_on = 0
     while processes.running or (waiting and not stop.count):
@@ -192,7 +220,7 @@ def run_jobs(
         ended = processes.ended()
         if stop.count > passed_on:
             passed_on = stop.count
-            processes.stop()
+            processes.stop(save=passed_on == 1)
         for job, outcome in ended:
             outcomes[job] = outcome
             watcher.ended(job, outcome)
@@ -201,9 +229,8 @@ def run_jobs(
                 waiting.appendleft(rest)
             else:
                 reason = f"{job.name}: {outcome.reason or outcome.state}"
-                outcomes |= {left: Outcome("waiting", reason) for left in rest}
+                outcomes.update({left: Outcome("waiting", reason) for left in rest})
         watcher.tick(processes.running)
-    return outcomes | {job: Outcome("waiting") for rest in waiting for job in rest}
 
 
 def default_jobs(threads: int) -> int:
@@ -215,10 +242,10 @@ def default_jobs(threads: int) -> int:
     return max(1, cores // threads)
 
 
-def _signal(process: BaseProcess) -> None:
+def _signal(process: BaseProcess, number: signal.Signals) -> None:
     assert process.pid is not None
     with suppress(ProcessLookupError):  # it has just ended
-        os.kill(process.pid, signal.SIGTERM)
+        os.kill(process.pid, number)
 
 
 def _outcome(job: Job, code: int) -> Outcome:
@@ -226,9 +253,14 @@ def _outcome(job: Job, code: int) -> Outcome:
         return Outcome("finished")
     if code == EXIT_REQUEUE:
         return Outcome("interrupted", "stopped by a signal, saved")
+    if code == EXIT_INTERRUPTED:
+        return Outcome("interrupted", "stopped by a second signal, not saved")
     if code < 0:
         return Outcome("failed", f"ended by {signal.Signals(-code).name}", killed=True)
-    lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        lines = job.log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        return Outcome("failed", f"exit code {code}, and its log cannot be read: {error.strerror}")
     # The last line that stands at the margin: an error's message, or the end of a traceback.
     said = [line for line in lines if line.strip() and not line.startswith(" ")]
     return Outcome("failed", said[-1].removeprefix("error: ") if said else f"exit code {code}")

@@ -73,13 +73,8 @@ class Conductor:
         Raises:
             UserError: the storage or a folder cannot be used; what was running has saved.
         """
-        try:
+        with self._processes:
             self._loop()
-        except BaseException:
-            self._processes.stop()
-            while self._processes.running:
-                self._processes.ended()
-            raise
 
     def _loop(self) -> None:
         passed_on = 0
@@ -92,7 +87,7 @@ class Conductor:
             ended = self._processes.ended()
             if self._stop.count > passed_on:
                 passed_on = self._stop.count
-                self._processes.stop()
+                self._processes.stop(save=passed_on == 1)
             self._trials.beat([course.attempt for course in self._courses])
             self._follow()
             for run, outcome in ended:

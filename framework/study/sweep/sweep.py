@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -124,11 +125,10 @@ def _measure(plan: SweepPlan, best: Candidate) -> tuple[Finals, list[str]]:
     if not all(run.folder.is_dir() for run in runs):
         missing = f"The runs of trial {best.number} are not here but on {best.host}: measure them there with"
         return {}, [f"{missing} `python -m framework evaluate RUN`, or train {files.BEST}."]
-    processes: Processes[Trial] = Processes(plan.threads)
     remarks: list[str] = []
     finals: Finals = {}
-    for split in plan.final_splits:
-        for run in runs:
+    with Processes[Trial](plan.threads) as processes:
+        for split, run in itertools.product(plan.final_splits, runs):
             processes.start(replace(run, words=("evaluate", str(run.folder), f"split={split}")))
             while not (ended := processes.ended()):
                 pass
