@@ -57,7 +57,7 @@ def require(engine: str) -> None:
 
 def found(cases: list[Case], world_size: int) -> list[list[str]]:
     """For each case, the differences to the one-process run."""
-    reached = run_ranks(outcomes, world_size, cases, timeout=280)[0]
+    reached = run_ranks(outcomes, world_size, cases, timeout=10 * len(cases) + 120)[0]
     return [
         differences(result, reference(case.policy, case.batch))
         for case, result in zip(cases, reached, strict=True)
