@@ -17,9 +17,9 @@ from framework.run_folder import Finding, Status, record_cost
 from framework.run_folder.status import STATUS, State
 from framework.training.assemble import Run
 from framework.training.check import describe
-from framework.training.guards import StopSignal
 from framework.training.hooks import Record, RunHeader
 from framework.training.loop import fit
+from framework.training.stop_signal import StopSignal
 
 logger = logging.getLogger("framework")
 

@@ -33,7 +33,7 @@ from framework.run_folder.metrics import METRICS
 from framework.training.assemble import assemble
 from framework.training.check import check as rehearsal
 from framework.training.check import rehearse
-from framework.training.guards import StopSignal
+from framework.training.stop_signal import StopSignal
 
 
 def train(loaded: LoadedConfig) -> int:

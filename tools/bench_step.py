@@ -29,9 +29,9 @@ from framework.parallel.world import World
 from framework.reporting.fanout import Reporters
 from framework.reporting.jsonl import JsonLines
 from framework.training.assemble import Run, assemble
-from framework.training.guards import StopSignal
 from framework.training.hooks import RunHeader
 from framework.training.loop import advance
+from framework.training.stop_signal import StopSignal
 
 POLICIES = {
     "erm": ["policy=erm"],

@@ -124,9 +124,9 @@ class TorchEngine(Engine):
 
     @contextmanager
     def perturbed(self, rho: float, *, adaptive: bool = False, add_gradient: bool = False) -> Iterator[None]:
-        moved = [(p, self.own(p.grad)) for p in self.parameters if p.grad is not None]
+        moved = [(p, p.grad) for p in self.parameters if p.grad is not None]
         weights = [self.own(parameter) for parameter, _ in moved]
-        before = perturb(weights, [g for _, g in moved], rho, self.norm, adaptive=adaptive)
+        before = perturb(weights, [self.own(g) for _, g in moved], rho, self.norm, adaptive=adaptive)
         if not add_gradient:
             moved = []
         self.zero_grad()
@@ -135,8 +135,10 @@ class TorchEngine(Engine):
         finally:
             torch._foreach_copy_(weights, before)
         for parameter, gradient in moved:
-            if parameter.grad is not None:
-                self.own(parameter.grad).add_(gradient, alpha=self.scale)
+            if parameter.grad is None:  # it took no part in the passes inside
+                parameter.grad = gradient.mul_(self.scale)
+            else:
+                self.own(parameter.grad).add_(self.own(gradient), alpha=self.scale)
 
     @contextmanager
     def drawn_again(self) -> Iterator[None]:

@@ -12,9 +12,9 @@ from framework.errors import TrainingError
 from framework.evaluation.evaluate import evaluate
 from framework.evaluation.policy_record import policy_record
 from framework.training.assemble import Run
-from framework.training.guards import StopRequested, StopSignal
 from framework.training.hooks import Record
 from framework.training.step import StepResult
+from framework.training.stop_signal import StopRequested, StopSignal
 
 logger = logging.getLogger("framework.loop")
 

@@ -12,7 +12,7 @@ from framework.config.batch_plan import BatchPlan, Cut
 from framework.data.batch import Batch
 from framework.engines.base import Engine
 from framework.policies.base import SampleLosses
-from framework.training.guards import StopSignal
+from framework.training.stop_signal import StopSignal
 
 #: the column that carries the stop signal; no column of a dataset or a task is called so
 _STOP = "\0stop"

@@ -16,8 +16,8 @@ from framework.evaluation.evaluate import evaluate
 from framework.parallel.process_group import process_group
 from framework.parallel.world import World
 from framework.training.assemble import Run, assemble
-from framework.training.guards import StopSignal
 from framework.training.loop import advance
+from framework.training.stop_signal import StopSignal
 from tests.tiny import TEXT, write
 from tests.whole import whole_state
 

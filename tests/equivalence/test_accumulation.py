@@ -9,8 +9,8 @@ import torch
 
 from framework.registry import registry
 from framework.training.assemble import Run
-from framework.training.guards import StopSignal
 from framework.training.loop import advance
+from framework.training.stop_signal import StopSignal
 from tests.tiny import assembled
 
 POLICIES = {

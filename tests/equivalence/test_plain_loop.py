@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from framework.training.assemble import Run
-from framework.training.guards import StopSignal
 from framework.training.loop import advance
+from framework.training.stop_signal import StopSignal
 from tests.equivalence import plain_loop
 from tests.equivalence.plain_loop import Plan, Trace, Weights
 from tests.tiny import assembled

@@ -20,8 +20,8 @@ from framework.parallel.collectives import all_items
 from framework.parallel.process_group import process_group
 from framework.parallel.world import World
 from framework.training.assemble import Run, assemble
-from framework.training.guards import StopSignal
 from framework.training.loop import advance, fit
+from framework.training.stop_signal import StopSignal
 from tests.distributed import RankError, run_ranks
 from tests.equivalence.matrix import Case, Outcome, differences, outcome, outcomes
 from tests.tiny import TEXT

@@ -17,8 +17,8 @@ from framework.data.batch import GlobalBatch
 from framework.parallel.process_group import process_group
 from framework.parallel.world import World
 from framework.training.assemble import Run, assemble
-from framework.training.guards import StopSignal
 from framework.training.loop import advance
+from framework.training.stop_signal import StopSignal
 from tests.tiny import write
 from tests.whole import whole_state
 

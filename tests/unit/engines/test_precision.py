@@ -9,8 +9,8 @@ import torch
 
 from framework.engines.precision import LossScale, LossScaleOptions, restore_loss_scale
 from framework.errors import TrainingError
-from framework.training.guards import StopSignal
 from framework.training.loop import advance
+from framework.training.stop_signal import StopSignal
 from tests.tiny import assembled
 
 FP16 = ["engine.precision=fp16", "evaluate.every_epochs=null", "checkpoint.every_epochs=null"]

@@ -11,8 +11,8 @@ import torch
 from framework.engines import optimizer_state
 from framework.errors import CheckpointError
 from framework.training.assemble import Run
-from framework.training.guards import StopSignal
 from framework.training.loop import advance
+from framework.training.stop_signal import StopSignal
 from tests.tiny import assembled
 
 QUIET = ["evaluate.every_epochs=null", "checkpoint.every_epochs=null"]

@@ -14,8 +14,8 @@ from torch import distributed
 from framework.parallel.process_group import process_group
 from framework.parallel.world import World
 from framework.training.assemble import Run, assemble
-from framework.training.guards import StopRequested, StopSignal
 from framework.training.loop import advance
+from framework.training.stop_signal import StopRequested, StopSignal
 from tests.distributed import run_ranks
 from tests.tiny import loaded
 

@@ -18,8 +18,8 @@ from framework.checkpoint.tree import flatten
 from framework.data.batch import Batch
 from framework.run_folder import read_status
 from framework.training.assemble import Run
-from framework.training.guards import StopSignal
 from framework.training.loop import advance
+from framework.training.stop_signal import StopSignal
 from tests.registrations import rolled_back
 from tests.tiny import assembled, write
 from tests.triggers import ACTIONS, STEP, planned

@@ -16,8 +16,8 @@ from framework.__main__ import main
 from framework.checkpoint.store import CheckpointStore
 from framework.errors import ConfigError
 from framework.run_folder import read_status
-from framework.training.guards import StopSignal
 from framework.training.loop import advance
+from framework.training.stop_signal import StopSignal
 from tests.registrations import rolled_back
 from tests.tiny import assembled, write
 from tests.triggers import planned

@@ -160,6 +160,21 @@ def test_a_bowl_has_a_closed_form(adaptive: bool) -> None:
     torch.testing.assert_close(model.w.grad, curvature * (2 * w + 0.5 * step))
 
 
+def test_what_only_the_first_pass_used_keeps_its_gradient() -> None:
+    settings = EngineSettings(
+        Bowl, lambda named: torch.optim.SGD([p for _, p in named], lr=0.1), World(), torch.device("cpu")
+    )
+    engine = SingleEngine(settings)
+    model = engine.model
+    assert isinstance(model, Bowl)
+    expected = model.curvature * model.w.detach()
+    engine.backward(engine.forward(torch.zeros(2, 1)), torch.tensor([0.25, 0.75]))
+    with engine.perturbed(0.5, add_gradient=True):
+        assert model.w.grad is None
+    assert model.w.grad is not None
+    torch.testing.assert_close(model.w.grad, expected)
+
+
 POLICIES = {
     "erm": ["policy=erm"],
     "group_dro": ["policy=group_dro", "policy.step_size=0.5"],
