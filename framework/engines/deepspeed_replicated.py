@@ -29,6 +29,8 @@ class DeepSpeedEngine(TorchEngine):
         precision: Precision,
         loss_scale: LossScaleOptions,
         options: dict[str, Any],
+        *,
+        compile: bool = False,
     ) -> None:
         package: Any = load_deepspeed(settings.world, settings.device)
         super().__init__(settings, precision, loss_scale)
@@ -52,6 +54,8 @@ class DeepSpeedEngine(TorchEngine):
             raise ConfigError([Problem("engine.deepspeed", str(error))]) from error
         self.gradient_factor = float(self.world.size)
         self.compute = self.parallel
+        if compile:
+            self.model.compile()  # in place: DeepSpeed goes on calling the model that it was given
         # DeepSpeed takes models in eval mode as they are.
         self.model.train()
 

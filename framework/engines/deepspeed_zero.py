@@ -41,11 +41,13 @@ class ZeroEngine(DeepSpeedEngine):
         precision: Precision,
         loss_scale: LossScaleOptions,
         options: dict[str, Any],
+        *,
+        compile: bool = False,
     ) -> None:
         self.stage: int = options["stage"]
         self._source: nn.Module | None = None
         self._is_empty = False
-        super().__init__(replace(settings, ema_decay=None), precision, loss_scale, options)
+        super().__init__(replace(settings, ema_decay=None), precision, loss_scale, options, compile=compile)
         self.zero: Any = self.parallel.optimizer
         kind = ParameterShards if self.stage == 3 else OptimizerShards
         named = list(self.model.named_parameters())

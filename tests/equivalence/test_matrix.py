@@ -96,6 +96,15 @@ def test_the_full_product_is_exact(engine: str, world_size: int) -> None:
     assert told(cases, world_size) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ddp", "fsdp", "zero0", "zero1", "zero2"])
+def test_a_compiled_model_is_exact(engine: str) -> None:
+    require(engine)
+    overrides = (f"engine={engine}", "engine.compile=true")
+    cases = [Case(policy, 2, UNEVEN, overrides) for policy in ("group_dro", "also_optimistic")]
+    assert told(cases, 2) == []
+
+
 @pytest.mark.parametrize("engine", QUICK_FIRST)
 def test_mistakes_are_noticed(engine: str) -> None:
     require(engine)

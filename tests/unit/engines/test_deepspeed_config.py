@@ -101,9 +101,10 @@ def test_no_key_is_both_allowed_and_refused() -> None:
     [
         ({"stage": 0, "offload_optimizer": True}, "engine.offload_optimizer"),
         ({"stage": 2, "offload_parameters": True}, "engine.offload_parameters"),
+        ({"stage": 3, "compile": True}, "engine.compile"),
     ],
 )
-def test_offload_needs_its_stage(options: dict[str, Any], path: str) -> None:
+def test_an_option_needs_its_stage(options: dict[str, Any], path: str) -> None:
     with pytest.raises(ConfigError, match=path):
         engine.deepspeed(None, **options)  # type: ignore[arg-type]
 
