@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from framework.errors import PluginError
-from framework.naming import nearest
+from framework.naming import listed, nearest
 from framework.paths import is_file
 from framework.registry import registry
 
@@ -51,10 +51,9 @@ def _load(name: str) -> None:
         _guarded(name, name, None, lambda: importlib.import_module(name))
     else:
         offered = [*_folder_names(), *_entry_points()]
-        listed = f" (found: {', '.join(offered)})" if offered else ""
         raise PluginError(
             f"plugin '{name}' is neither a file or folder under plugins/, nor an installed plugin,"
-            f" nor an importable module{nearest(name, offered)}{listed}"
+            f" nor an importable module{nearest(name, offered)}{listed(offered, 'found')}"
         )
 
 
