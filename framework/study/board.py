@@ -14,8 +14,8 @@ from rich.text import Text
 
 from framework.reporting.tail import Tail
 from framework.reporting.text import duration, number, shorten
+from framework.study.job import Job, Outcome
 from framework.study.output import print_line
-from framework.study.processes import Job, Outcome
 
 _SECONDS_BETWEEN_DRAWS = 0.5
 

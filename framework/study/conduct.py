@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from framework.study.arms import Arm, Tried
 from framework.study.board import Board
 from framework.study.grid import ArmChoice, Choice
+from framework.study.job import Job, Outcome
 from framework.study.plan import Plan
-from framework.study.processes import Job, Outcome, Stop, run_jobs
+from framework.study.processes import Stop
 from framework.study.results import Result, read_result
+from framework.study.run_jobs import run_jobs
 from framework.study.trial import Trial
 
 Outcomes = Mapping[Job, Outcome]

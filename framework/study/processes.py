@@ -1,4 +1,4 @@
-"""Runs in processes of their own, several at a time; what befalls one leaves the others alone."""
+"""Runs in processes of their own; what befalls one leaves the others alone."""
 
 from __future__ import annotations
 
@@ -9,79 +9,22 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic
 
 import torch
 
 from framework.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_REQUEUE
 from framework.files import writing
+from framework.study.job import AnyJob, Job, Outcome
 
-State = Literal["finished", "failed", "interrupted", "pruned", "waiting"]
 _TICK_SECONDS = 0.2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: `waiting` was never started, `pruned` was not worth going on.
-
-    Attributes:
-        reason: for a reader.
-        killed: whether it failed by a signal from outside.
-    """
-
-    state: State
-    reason: str = ""
-    killed: bool = False
-
-
-class Job(Protocol):
-    """Something that a process of its own does, such as a run."""
-
-    @property
-    def name(self) -> str:
-        """For a reader."""
-
-    @property
-    def folder(self) -> Path:
-        """The run folder that it is about."""
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The command line after `python -m framework`."""
-
-    @property
-    def log(self) -> Path:
-        """What it prints."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing of it is left to do."""
-
-
-AnyJob = TypeVar("AnyJob", bound=Job)
-Told = TypeVar("Told", bound=Job, contravariant=True)
-
-
-class Watcher(Protocol, Generic[Told]):
-    """Who is told how the runs go on."""
-
-    def started(self, job: Told) -> None:
-        """A process begins the run or goes on with it."""
-
-    def ended(self, job: Told, outcome: Outcome) -> None:
-        """It is over; also for one that was complete before."""
-
-    def tick(self, running: Iterable[Told]) -> None:
-        """Some time has passed."""
 
 
 class Stop:
@@ -164,73 +107,6 @@ class Processes(Generic[AnyJob]):
             assert process.exitcode is not None
             outcomes.append((job, _outcome(job, process.exitcode)))
         return outcomes
-
-
-def run_jobs(
-    chains: Iterable[Sequence[AnyJob]], *, jobs: int, threads: int, watcher: Watcher[AnyJob], stop: Stop
-) -> dict[AnyJob, Outcome]:
-    """Bring every job to its end, `jobs` at a time, each with `threads` CPU threads.
-
-    A job that is complete is left alone, an unfinished one goes on. After a signal none is started; those
-    that are going save and end, at a second signal without saving.
-
-    Args:
-        chains: jobs that build on each other: one starts when those before it are finished, else not at all.
-        jobs: how many at a time.
-        threads: CPU threads of each.
-        watcher: is told how they go on.
-        stop: counts signals.
-
-    Raises:
-        UserError: a folder or log cannot be written.
-    """
-    outcomes: dict[AnyJob, Outcome] = {}
-    waiting: deque[deque[AnyJob]] = deque()
-    for chain in chains:
-        # What the last one was made of may be gone.
-        done = [job for job in chain if job.complete or chain[-1].complete]
-        for job in done:
-            outcomes[job] = Outcome("finished")
-            watcher.ended(job, outcomes[job])
-        if len(done) < len(chain):
-            waiting.append(deque(job for job in chain if job not in done))
-    with Processes[AnyJob](threads) as processes:
-        _work_off(waiting, outcomes, processes, jobs, watcher, stop)
-    return outcomes | {job: Outcome("waiting") for rest in waiting for job in rest}
-
-
-def _work_off(
-    waiting: deque[deque[AnyJob]],
-    outcomes: dict[AnyJob, Outcome],
-    processes: Processes[AnyJob],
-    jobs: int,
-    watcher: Watcher[AnyJob],
-    stop: Stop,
-) -> None:
-    """Take chains from `waiting` until there is none, or a signal came, and note how each job ended."""
-    following: dict[AnyJob, deque[AnyJob]] = {}
-    passed_on = 0
-    while processes.running or (waiting and not stop.count):
-        while waiting and len(processes.running) < jobs and not stop.count:
-            rest = waiting.popleft()
-            job = rest.popleft()
-            following[job] = rest
-            processes.start(job)
-            watcher.started(job)
-        ended = processes.ended()
-        if stop.count > passed_on:
-            passed_on = stop.count
-            processes.stop(save=passed_on == 1)
-        for job, outcome in ended:
-            outcomes[job] = outcome
-            watcher.ended(job, outcome)
-            rest = following.pop(job)
-            if outcome.state == "finished" and rest:
-                waiting.appendleft(rest)
-            else:
-                reason = f"{job.name}: {outcome.reason or outcome.state}"
-                outcomes.update({left: Outcome("waiting", reason) for left in rest})
-        watcher.tick(processes.running)
 
 
 def default_jobs(threads: int) -> int:

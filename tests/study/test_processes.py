@@ -13,7 +13,9 @@ import pytest
 from framework.errors import UserError
 from framework.run_folder import read_status
 from framework.study.grid import Choice
-from framework.study.processes import Outcome, Processes, Stop, _outcome, run_jobs
+from framework.study.job import Outcome
+from framework.study.processes import Processes, Stop, _outcome
+from framework.study.run_jobs import run_jobs
 from framework.study.trial import Trial, run_trial
 from tests.tiny import write
 

@@ -8,11 +8,13 @@ from framework.errors import EXIT_FAILED, EXIT_OK, EXIT_REQUEUE
 from framework.files import replace_text, writing
 from framework.study.board import Board
 from framework.study.folder import opened
+from framework.study.job import Outcome
 from framework.study.output import is_live, print_line, print_table
-from framework.study.processes import Outcome, Stop, run_jobs
+from framework.study.processes import Stop
 from framework.study.recipe.plan import RECIPE, Making, RecipePlan
 from framework.study.recipe.table import result_rows
 from framework.study.results import read_result
+from framework.study.run_jobs import run_jobs
 from framework.study.tables import markdown_table
 
 MARKDOWN = "recipe.md"

@@ -11,7 +11,8 @@ from framework.reporting.tail import Tail
 from framework.run_folder import read_status
 from framework.run_folder.lock import is_held
 from framework.study.board import Board
-from framework.study.processes import Outcome, Processes, Stop
+from framework.study.job import Outcome
+from framework.study.processes import Processes, Stop
 from framework.study.results import read_result
 from framework.study.sweep.plan import SweepPlan
 from framework.study.sweep.trials import Attempt, Trials
