@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,41 +44,23 @@ class Source:
             DataError: it cannot be had.
         """
         files, path = _opened(url, self.timeout_seconds)
-        reason = ""
-        for failures in range(self.attempts):
-            _wait(failures)
-            try:
-                content: bytes = files.cat_file(path)
-                return content
-            except (FileNotFoundError, PermissionError) as error:
-                raise DataError(f"{url}: {_said(error)}") from error
-            except Exception as error:  # every file system has errors of its own
-                reason = _said(error)
-        raise DataError(f"{url}: {self.attempts} attempts failed, the last: {reason}")
+        content: bytes = self._had(url, files.cat_file, path)
+        return content
 
     def save(self, url: str, path: Path) -> None:
         """Write the file at `url`, of which nothing is known yet, to `path`.
 
         Raises:
             DataError: it cannot be had.
+            OSError: `path` cannot be written.
         """
         files, place = _opened(url, self.timeout_seconds)
-        reason = ""
-        for failures in range(self.attempts):
-            _wait(failures)
-            try:
-                size = files.size(place)
-                with path.open("wb") as file:
-                    if size is None:
-                        file.write(files.cat_file(place))
-                    for start in range(0, size or 0, _PIECE):
-                        file.write(_piece(files, place, start, size))
-                return
-            except (FileNotFoundError, PermissionError) as error:
-                raise DataError(f"{url}: {_said(error)}") from error
-            except Exception as error:  # every file system has errors of its own
-                reason = _said(error)
-        raise DataError(f"{url}: {self.attempts} attempts failed, the last: {reason}")
+        size: int | None = self._had(url, files.size, place)
+        with path.open("wb") as file:
+            if size is None:
+                file.write(self._had(url, files.cat_file, place))
+            for start in range(0, size or 0, _PIECE):
+                file.write(self._had(url, _piece, files, place, start, size))
 
     def fill(self, file: BinaryIO, url: str, size: int, sha256: str) -> None:
         """Append to `file`, open for reading and appending, what it lacks of the `size` bytes at `url`.
@@ -87,30 +70,31 @@ class Source:
             OSError: the disk is full.
         """
         files, path = _opened(url, self.timeout_seconds)
-        failures = wrong = 0
-        reason = ""
-        while failures < self.attempts:
-            _wait(failures)
-            have = file.seek(0, 2)
-            if have < size:
-                try:
-                    piece = _piece(files, path, have, size)
-                except (FileNotFoundError, PermissionError) as error:
-                    raise DataError(f"{url}: {_said(error)}") from error
-                except Exception as error:  # every file system has errors of its own
-                    failures, reason = failures + 1, _said(error)
-                    continue
-                file.write(piece)
-                failures = 0
-                continue
+        # Wrong once it may have been the way here; twice it is another file.
+        for _ in range(2):
+            while (have := file.seek(0, 2)) < size:
+                file.write(self._had(url, _piece, files, path, have, size))
             file.seek(0)
             if hashlib.file_digest(file, "sha256").hexdigest() == sha256:  # type: ignore[arg-type]
                 return
-            # once it may have been the way here; twice it is another file
             file.truncate(0)
-            wrong += 1
-            if wrong == 2:
-                raise DataError(f"{url}: read twice, and its SHA-256 is not that of the manifest")
+        raise DataError(f"{url}: read twice, and its SHA-256 is not that of the manifest")
+
+    def _had(self, url: str, read: Callable[..., Any], *arguments: object) -> Any:
+        """What `read` gives, asked again when it fails.
+
+        Raises:
+            DataError: it is not there, or failed too often in a row.
+        """
+        reason = ""
+        for failures in range(self.attempts):
+            _wait(failures)
+            try:
+                return read(*arguments)
+            except (FileNotFoundError, PermissionError) as error:
+                raise DataError(f"{url}: {_said(error)}") from error
+            except Exception as error:  # every file system has errors of its own
+                reason = _said(error)
         raise DataError(f"{url}: {self.attempts} attempts failed, the last: {reason}")
 
 
