@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch._dynamo.utils
 
 from framework.parallel.world import World
 from framework.training.assemble import Run
@@ -96,12 +97,25 @@ def test_the_full_product_is_exact(engine: str, world_size: int) -> None:
     assert told(cases, world_size) == []
 
 
+def must_translate(run: Run) -> None:
+    """Have the optimizer's steps fail unless torch.compile has been at work before."""
+    counters, step = torch._dynamo.utils.counters, run.engine.step
+
+    def checked() -> None:
+        assert counters["stats"]["unique_graphs"] > 0
+        step()
+
+    run.engine.step = checked  # type: ignore[method-assign]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["ddp", "fsdp", "zero0", "zero1", "zero2"])
 def test_a_compiled_model_is_exact(engine: str) -> None:
     require(engine)
     overrides = (f"engine={engine}", "engine.compile=true")
-    cases = [Case(policy, 2, UNEVEN, overrides) for policy in ("group_dro", "also_optimistic")]
+    cases = [
+        Case(policy, 2, UNEVEN, overrides, must_translate) for policy in ("group_dro", "also_optimistic")
+    ]
     assert told(cases, 2) == []
 
 
